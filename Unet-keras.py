@@ -1,0 +1,144 @@
+"""U-Net: an encoder, a decoder, and skip connections between them.
+
+Ronneberger, Fischer, Brox 2015, "U-Net: Convolutional Networks for Biomedical Image
+Segmentation", arXiv:1505.04597.
+
+    picture -> [64]----------- skip -----------> [64] -> class probabilities
+                 \\ pool                         / up
+                 [128]-------- skip -------> [128]
+                    \\                       /
+                    [256]----- skip ----> [256]
+                       \\                 /
+                       [512]-- skip -> [512]
+                          \\           /
+                           [  1024   ]
+
+Going down, each level halves the resolution and doubles the channels: it learns what is in the
+picture and loses where. Going up, each level is given the encoder's features of its own
+resolution, which still know where. That is why outlines come out sharp, and why the network
+needs no pretrained encoder.
+
+Two departures from the paper, both usual today: convolutions are padded, so that the output has
+the size of the input, and each is followed by batch normalization.
+
+    python Unet-keras.py                      trains on Oxford-IIIT Pet
+    python Unet-keras.py --dataset synthetic  needs no download
+    python Unet-keras.py --help               lists all flags
+"""
+
+import common
+import keras
+from keras import layers
+
+DATASET = "oxford_iiit_pet"  # oxford_iiit_pet or synthetic
+DATA_DIR = "~/tensorflow_datasets"  # where tfds keeps prepared datasets
+RUNS_DIR = "runs"  # results go into a new folder below this one
+IMAGE_SIZE = 128  # side of the square the network sees, pixels
+BATCH_SIZE = 8  # pictures per step
+SEED = 1  # same seed, same result
+EPOCHS = 60  # passes over the training pictures
+PATIENCE = 0  # stop after so many epochs without a better validation mean IoU; 0 never stops
+LEARNING_RATE = 1e-3  # peak of the cosine schedule
+WEIGHT_DECAY = 1e-4  # decoupled, as in AdamW
+AUGMENTATION = 1.0  # strength of the random changes to training pictures; 0 for none
+BASE_FILTERS = 64  # channels of the first level; each level below doubles them
+DROPOUT = 0.3  # share of the deepest features dropped in training
+BATCH_NORM_MOMENTUM = 0.9  # the default 0.99 lags behind on short trainings
+
+
+def conv_block(x, filters, momentum):
+    """Two 3x3 convolutions, each followed by batch normalization and ReLU."""
+    for _ in range(2):
+        # No bias: batch normalization would subtract it again.
+        x = layers.Conv2D(
+            filters, 3, padding="same", use_bias=False, kernel_initializer="he_normal"
+        )(x)
+        x = layers.BatchNormalization(momentum=momentum)(x)
+        x = layers.ReLU()(x)
+    return x
+
+
+def build_model(
+    image_size=IMAGE_SIZE,
+    base_filters=BASE_FILTERS,
+    num_classes=3,
+    dropout=DROPOUT,
+    batch_norm_momentum=BATCH_NORM_MOMENTUM,
+):
+    """U-Net with four levels, as in Fig. 1 of the paper.
+
+    Args:
+        image_size: side of the input, pixels; a multiple of 16.
+        base_filters: channels of the first level.
+        num_classes: classes to tell apart.
+        dropout: share of the deepest features dropped in training, 0 to 1.
+        batch_norm_momentum: share of the old in the moving averages, 0 to 1.
+
+    Returns:
+        keras.Model, float32 RGB (N, image_size, image_size, 3) in [0, 1] to class
+        probabilities (N, image_size, image_size, num_classes).
+    """
+    *widths, deepest = (base_filters * 2**level for level in range(5))
+    inputs = keras.Input((image_size, image_size, 3), name="image")
+    x, skips = inputs, []
+    for filters in widths:
+        x = conv_block(x, filters, batch_norm_momentum)
+        skips.append(x)
+        x = layers.MaxPooling2D()(x)
+    x = conv_block(x, deepest, batch_norm_momentum)
+    x = layers.Dropout(dropout)(x)
+    for filters, skip in zip(reversed(widths), reversed(skips), strict=True):
+        x = layers.Conv2DTranspose(filters, 2, strides=2)(x)
+        x = layers.Concatenate()([skip, x])
+        x = conv_block(x, filters, batch_norm_momentum)
+    outputs = layers.Conv2D(num_classes, 1, activation="softmax", name="probabilities")(x)
+    return keras.Model(inputs, outputs, name="unet")
+
+
+def main():
+    flags = common.parse_flags(
+        globals(),
+        {
+            "image_size": range(32, 2049, 16),
+            "epochs": range(1, 100_001),
+            "learning_rate": (1e-7, 1.0),
+            "weight_decay": (0.0, 1.0),
+            "base_filters": range(1, 513),
+            "dropout": (0.0, 0.95),
+            "batch_norm_momentum": (0.0, 0.999),
+        },
+    )
+    keras.utils.set_random_seed(flags.seed)
+    data = common.load_data(flags)
+    run = common.Run("unet", flags)
+    model = build_model(
+        image_size=flags.image_size,
+        base_filters=flags.base_filters,
+        num_classes=len(data.class_names),
+        dropout=flags.dropout,
+        batch_norm_momentum=flags.batch_norm_momentum,
+    )
+    steps = data.steps_per_epoch * flags.epochs
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0, steps, warmup_target=flags.learning_rate, warmup_steps=steps // 20
+    )
+    model.compile(
+        optimizer=keras.optimizers.AdamW(schedule, weight_decay=flags.weight_decay),
+        loss=common.segmentation_loss,
+        metrics=[common.mean_iou(len(data.class_names))],
+        jit_compile=common.JIT_COMPILE,
+    )
+    model.fit(
+        data.train,
+        steps_per_epoch=data.steps_per_epoch,
+        epochs=flags.epochs,
+        validation_data=data.validation,
+        callbacks=run.callbacks,
+        shuffle=False,  # they come shuffled
+        verbose=common.VERBOSE,
+    )
+    run.finish(model, data)
+
+
+if __name__ == "__main__":
+    main()

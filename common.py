@@ -1,0 +1,820 @@
+"""What the three scripts share: command line, data, training, evaluation and pictures.
+
+Data flows one way: a source yields `image` uint8 (H, W, 3) RGB and `mask` uint8 (H, W, 1)
+class ids; after that nothing knows which source it was.
+"""
+
+import argparse
+import ast
+import contextlib
+import csv
+import json
+import logging
+import os
+import platform
+import sys
+import time
+import tokenize
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.colors import ListedColormap
+from matplotlib.patches import Patch
+
+
+@contextlib.contextmanager
+def _muted_stderr():
+    """Send what C++ code prints to file descriptor 2 nowhere for a while."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
+logging.getLogger("absl").setLevel(logging.ERROR)
+matplotlib.use("Agg")  # draws into files, so it needs no display
+with _muted_stderr():  # TensorFlow greets with a page that no log level holds back
+    import keras
+    import tensorflow as tf
+    from keras import ops
+
+    if keras.backend.backend() != "tensorflow":
+        tf.config.set_visible_devices([], "GPU")  # TensorFlow only feeds pictures then
+    ON_GPU = bool(tf.config.list_logical_devices("GPU"))
+
+# XLA speeds a step up on a GPU and slows it down on a CPU. The other backends decide themselves.
+JIT_COMPILE = "auto" if ON_GPU or keras.backend.backend() != "tensorflow" else False
+
+PET_CLASSES = ("pet", "background", "border")  # the trimap's 1, 2, 3 in that order
+VALIDATION_PERCENT = 10  # of the training pictures, kept apart to choose the best weights
+
+# Okabe and Ito's palette, made for color-blind readers (jfly.uni-koeln.de/color).
+COLORS = ("#E69F00", "#0072B2", "#F0E442", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
+
+# Keras' progress bar on a terminal, a line an epoch in a file.
+VERBOSE = 1 if sys.stdout is not None and sys.stdout.isatty() else 2
+
+
+class UserError(SystemExit):
+    """Something that the user can mend. Python prints it without a traceback and exits with 1."""
+
+
+# --- Command line ---------------------------------------------------------------------------
+
+# What every script allows, by flag name; `parse_flags` explains the three forms.
+SHARED_LIMITS = {
+    "dataset": ["oxford_iiit_pet", "synthetic"],
+    "data_dir": str,
+    "runs_dir": str,
+    "batch_size": range(1, 4097),
+    "seed": range(2**31),
+    "patience": range(10_001),
+    "augmentation": (0.0, 2.0),
+}
+
+
+def parse_flags(script, limits, arguments=None):
+    """Turn a script's UPPER_CASE constants into command-line flags and check their values.
+
+    `IMAGE_SIZE = 128  # side, pixels` becomes `--image-size`, an int with default 128 and
+    "side, pixels" as its help. Constants edited in the file are checked like flags.
+
+    Args:
+        script: dict, the script's `globals()`.
+        limits: dict from flag name (`image_size`) to what it may be: a `range` of whole
+            numbers, a tuple `(lowest, highest)` of numbers, a list of choices, or `str` for
+            any text. Comes on top of `SHARED_LIMITS`; every constant needs an entry.
+        arguments: list of str, in place of `sys.argv[1:]`.
+
+    Returns:
+        argparse.Namespace with one attribute per constant, in lower case.
+
+    Raises:
+        SystemExit: status 2 and one line on stderr, for an unknown flag or a refused value.
+    """
+    parser = _Parser(description=script["__doc__"].split("\n\n")[0], allow_abbrev=False)
+    comments = _constant_comments(script["__file__"])
+    for name, comment in comments.items():
+        flag, default = "--" + name.lower().replace("_", "-"), script[name]
+        about = f"{comment} (default: {default})".replace("%", "%%")
+        if isinstance(default, bool):
+            parser.add_argument(
+                flag, default=default, help=about, action=argparse.BooleanOptionalAction
+            )
+        else:
+            parser.add_argument(flag, default=default, type=type(default), metavar="", help=about)
+    flags = parser.parse_args(arguments)
+    limits = SHARED_LIMITS | limits
+    for name, value in vars(flags).items():
+        wanted = None if isinstance(value, bool) else _refusal(value, limits[name])
+        if wanted:
+            parser.error(f"--{name.replace('_', '-')} {value!r} cannot work: must be {wanted}")
+    return flags
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message):
+        self.exit(2, f"{self.prog}: {message} (--help lists all flags)\n")
+
+
+def _constant_comments(path):
+    """The module-level UPPER_CASE constants of a source file, each with its trailing comment."""
+    source = Path(path).read_text(encoding="utf-8")
+    with open(path, "rb") as file:
+        comments = {
+            token.start[0]: token.string.lstrip("# ")
+            for token in tokenize.tokenize(file.readline)
+            if token.type == tokenize.COMMENT
+        }
+    return {
+        statement.targets[0].id: comments.get(statement.lineno, "")
+        for statement in ast.parse(source).body
+        if isinstance(statement, ast.Assign) and statement.targets[0].id.isupper()
+    }
+
+
+def _refusal(value, limit):
+    """What `value` must be, in words, if `limit` forbids it; else None."""
+    if limit is str:
+        return None if value.strip() else "some text"
+    if isinstance(limit, list):
+        return None if value in limit else "one of " + ", ".join(limit)
+    if isinstance(limit, range):
+        kind = "a whole number" if limit.step == 1 else f"a multiple of {limit.step}"
+        return None if value in limit else f"{kind} from {limit[0]} to {limit[-1]}"
+    lowest, highest = limit
+    return None if lowest <= value <= highest else f"a number from {lowest:g} to {highest:g}"
+
+
+# --- Data -----------------------------------------------------------------------------------
+
+
+@dataclass
+class Data:
+    """The three splits as batches of float32 (N, S, S, 3) in [0, 1] and uint8 (N, S, S, 1).
+
+    `train` repeats for ever, so `fit` needs `steps_per_epoch`; the others end.
+    """
+
+    train: tf.data.Dataset
+    validation: tf.data.Dataset
+    test: tf.data.Dataset
+    counts: dict  # pictures in each of the three
+    steps_per_epoch: int
+    class_names: tuple
+    title: str  # names the data in every figure
+
+
+def load_data(flags):
+    """Load, resize, cache, shuffle, augment, normalize and batch the chosen dataset.
+
+    Everything random follows from `flags.seed` and the position in the stream alone, so the
+    same seed gives the same batches, whatever the number of threads.
+
+    Args:
+        flags: Namespace with `dataset`, `data_dir`, `image_size`, `batch_size`, `seed` and
+            `augmentation`.
+
+    Returns:
+        `Data`.
+
+    Raises:
+        UserError: the dataset cannot be had, or is too small to train on.
+    """
+    if flags.dataset == "synthetic":
+        splits = load_synthetic()
+        title = "synthetic pictures (drawn, not photographed)"
+    else:
+        splits = load_oxford_iiit_pet(flags.data_dir)
+        title = "Oxford-IIIT Pet"
+    counts = {name: int(split.cardinality()) for name, split in splits.items()}
+    steps = counts["train"] // flags.batch_size
+    if not steps or not counts["validation"] or not counts["test"]:
+        raise UserError(
+            f"{flags.dataset} is too small: {_counted(counts)} pictures. --batch-size "
+            f"{flags.batch_size} needs as many to train on, and one each to validate and test."
+        )
+
+    def small(image, mask):
+        return resize(image, mask, flags.image_size)
+
+    def augmented(position, picture):
+        return augment(*picture, (flags.seed, position), flags.augmentation)
+
+    splits = {name: split.map(small, tf.data.AUTOTUNE) for name, split in splits.items()}
+    train = (
+        splits["train"]
+        .cache()
+        .shuffle(counts["train"], seed=flags.seed)
+        .take(steps * flags.batch_size)  # whole batches only: one shape, one compiled step
+        .repeat()
+        .enumerate()
+        .map(augmented, tf.data.AUTOTUNE)
+    )
+
+    def batches(split):
+        split = split.map(normalize, tf.data.AUTOTUNE)
+        return split.batch(flags.batch_size).prefetch(tf.data.AUTOTUNE)
+
+    print(f"Data: {title}: {_counted(counts)} pictures, {flags.image_size} px")
+    return Data(
+        train=batches(train),
+        validation=batches(splits["validation"].cache()),
+        test=batches(splits["test"]),
+        counts=counts,
+        steps_per_epoch=steps,
+        class_names=PET_CLASSES,
+        title=title,
+    )
+
+
+def _counted(counts):
+    return ", ".join(f"{count} {name}" for name, count in counts.items())
+
+
+def load_oxford_iiit_pet(data_dir):
+    """Oxford-IIIT Pet (Parkhi et al., "Cats and Dogs", CVPR 2012) through tensorflow-datasets.
+
+    Args:
+        data_dir: str, where tfds keeps prepared datasets; missing ones are downloaded there.
+
+    Returns:
+        dict of tf.data.Dataset, `train`, `validation` (a fixed tenth of the official training
+        split) and `test`, of uint8 image (H, W, 3) RGB and uint8 mask (H, W, 1), 0 to 2.
+
+    Raises:
+        UserError: it is neither prepared nor can it be downloaded.
+    """
+    import tensorflow_datasets as tfds  # here, because synthetic pictures do without it
+
+    data_dir = os.path.expanduser(data_dir)
+    try:
+        builder = tfds.builder("oxford_iiit_pet", data_dir=data_dir)
+        builder.download_and_prepare()
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise UserError(
+            f"Oxford-IIIT Pet is not in --data-dir {data_dir} and could not be prepared there: "
+            f"{reason}\nCheck network and disk, or try --dataset synthetic, which needs neither."
+        ) from error
+
+    def load(split):
+        # Without PartialDecoding tfds would also parse breed, species and head box.
+        wanted = tfds.decode.PartialDecoding({"image": True, "segmentation_mask": True})
+        dataset = builder.as_dataset(split=split, decoders=wanted, shuffle_files=False)
+        return dataset.map(lambda pet: (pet["image"], pet["segmentation_mask"] - 1))
+
+    cut = 100 - VALIDATION_PERCENT
+    splits = {"train": f"train[:{cut}%]", "validation": f"train[{cut}%:]", "test": "test"}
+    return {name: load(split) for name, split in splits.items()}
+
+
+def load_synthetic(counts=(720, 80, 160)):
+    """Drawn animals in the form of Oxford-IIIT Pet: always the same, and nothing to download.
+
+    Args:
+        counts: pictures in training, validation and test.
+
+    Returns:
+        As `load_oxford_iiit_pet`.
+    """
+
+    def draw(split, number):
+        image, trimap = draw_animal(np.random.default_rng((split, number)))
+        return image, trimap - np.uint8(1)
+
+    def load(split, count):
+        def element(number):
+            image, mask = tf.numpy_function(draw, (split, number), (tf.uint8, tf.uint8))
+            return tf.ensure_shape(image, (None, None, 3)), tf.ensure_shape(mask, (None, None, 1))
+
+        return tf.data.Dataset.range(count).map(element, tf.data.AUTOTUNE)
+
+    names = ("train", "validation", "test")
+    return {name: load(split, counts[split]) for split, name in enumerate(names)}
+
+
+def resize(image, mask, size):
+    """Resize to a square: the picture smoothly, the mask by nearest neighbour.
+
+    Args:
+        image: uint8 (H, W, 3). mask: uint8 (H, W, 1). size: side of the square, pixels.
+
+    Returns:
+        uint8 (size, size, 3) and uint8 (size, size, 1).
+    """
+    image = tf.image.resize(image, (size, size), antialias=True)
+    mask = tf.image.resize(mask, (size, size), method="nearest")
+    return tf.cast(tf.round(image), tf.uint8), mask
+
+
+def augment(image, mask, seed, strength):
+    """Change a picture at random in ways that leave its meaning alone.
+
+    Geometry (flip, scale by up to 1.5 either way, rotation up to 15 degrees, shift up to 15 %
+    of the side) is shared by picture and mask; what comes in from outside is a mirror image.
+    Brightness, contrast and saturation change the picture only.
+
+    Args:
+        image: uint8 (S, S, 3). mask: uint8 (S, S, 1).
+        seed: two integers. The same seed gives the same change.
+        strength: multiplies all ranges; 0 returns the arguments as they are.
+
+    Returns:
+        uint8 (S, S, 3) and uint8 (S, S, 1).
+    """
+    if not strength:
+        return image, mask
+    seeds = tf.random.split(tf.cast(tf.stack(seed), tf.int32), 4)
+    transform = _random_affine(seeds[0], image.shape[0], strength)
+    image = _warp(image, transform, "BILINEAR")
+    mask = _warp(mask, transform, "NEAREST")
+    image = tf.image.stateless_random_brightness(image, 0.2 * strength, seeds[1])
+    spread = 1 + 0.4 * strength
+    image = tf.image.stateless_random_contrast(image, 1 / spread, spread, seeds[2])
+    image = tf.image.stateless_random_saturation(image, 1 / spread, spread, seeds[3])
+    return image, mask
+
+
+def _random_affine(seed, size, strength):
+    """Eight numbers that map a pixel of the result to where it comes from in the picture."""
+    flip, scale, angle, right, down = tf.unstack(tf.random.stateless_uniform([5], seed, -1.0, 1.0))
+    scale = 1.5 ** (scale * strength)
+    angle = angle * strength * np.pi / 12
+    across, along = tf.sign(flip) * scale, scale
+    matrix = [
+        [across * tf.cos(angle), -along * tf.sin(angle)],
+        [across * tf.sin(angle), along * tf.cos(angle)],
+    ]
+    center = (size - 1) / 2  # turn and scale about the middle of the picture
+    offset = [
+        center * (1 - sum(row)) + 0.15 * strength * size * shift
+        for row, shift in zip(matrix, (right, down), strict=True)
+    ]
+    return tf.stack([*matrix[0], offset[0], *matrix[1], offset[1], 0.0, 0.0])
+
+
+def _warp(image, transform, interpolation):
+    return tf.raw_ops.ImageProjectiveTransformV3(
+        images=image[None],
+        transforms=transform[None],
+        output_shape=image.shape[:2],
+        fill_value=0.0,
+        interpolation=interpolation,
+        fill_mode="REFLECT",
+    )[0]
+
+
+def normalize(image, mask):
+    """uint8 picture in 0..255 to float32 in [0, 1]; the mask stays as it is."""
+    return tf.cast(image, tf.float32) / 255, mask
+
+
+# --- Synthetic pets ---------------------------------------------------------------------------
+# Every shape is a limb: a segment from (ax, ay) to (bx, by) with a radius at either end, as the
+# tuple (ax, ay, a_radius, bx, by, b_radius). Its distance function is simple, and so is that of
+# a whole animal (the smallest of its limbs'), which makes the band around the outline exact.
+
+
+def draw_animal(rng):
+    """Draw an animal on a cluttered background.
+
+    Fur and clutter take their colors from one palette, so color alone tells nothing; texture,
+    shading, face and shape do.
+
+    Args:
+        rng: numpy.random.Generator; all that is random comes from it.
+
+    Returns:
+        uint8 picture (H, W, 3), sides of 110 to 189 pixels, and uint8 trimap (H, W, 1) as in
+        Oxford-IIIT Pet: 1 animal, 2 background, 3 the band around the outline.
+    """
+    height, width = rng.integers(110, 190, 2)
+    center = np.array([height, width])[:, None, None] / 2
+    y, x = (np.mgrid[:height, :width] - center) / min(height, width)
+    grain = rng.normal(0, 1, (height, width))
+    palette = rng.uniform(0.1, 0.9, (6, 1)) + rng.uniform(-0.15, 0.15, (6, 3)) * [1, 0.3, 1]
+
+    image = palette[0] + 0.15 * _smooth_noise(rng, height, width, 3, 3)
+    for _ in range(rng.integers(6, 14)):
+        ax, ay, bx, by = rng.uniform(-0.7, 0.7, 4)
+        clutter = _limb_distance(x, y, (ax, ay, rng.uniform(0, 0.2), bx, by, rng.uniform(0, 0.2)))
+        rounding = rng.choice([0, 0.4]) * (np.clip(-clutter / 0.1, 0, 1) - 0.5)
+        color = palette[rng.integers(6)] + rng.choice([0, 0.06]) * grain[..., None]
+        image = np.where(clutter[..., None] < 0, color * (1 + rounding[..., None]), image)
+
+    limbs, head = _random_animal(rng)
+    zoom, angle, side = rng.uniform(0.4, 0.75), rng.normal(0, 0.25), rng.choice([-1, 1])
+    x, y = (x - rng.normal(0, 0.1)) * side / zoom, (y - rng.normal(0, 0.06)) / zoom
+    x, y = x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)
+    shag = rng.uniform(0.01, 0.04) * _smooth_noise(rng, height, width, 24)[..., 0]
+    outline = np.min([_limb_distance(x, y, limb) for limb in limbs], axis=0) + shag
+    fur = _fur(rng, x, y, outline, grain, palette)
+    image = np.where(outline[..., None] < 0, _with_face(fur, x, y, head), image)
+
+    light = 1 + 0.25 * _smooth_noise(rng, height, width, 1)
+    image = np.clip(image * light + rng.normal(0, 0.015, image.shape), 0, 1)
+    band = 0.022 / zoom  # to either side of the outline, as wide as in the photographs
+    trimap = np.select([outline < -band, outline > band], [1, 2], 3)
+    return np.rint(255 * image).astype(np.uint8), trimap.astype(np.uint8)[..., None]
+
+
+def _limb_distance(x, y, limb):
+    """Distance of each point from a limb's surface, negative inside."""
+    ax, ay, a_radius, bx, by, b_radius = limb
+    dx, dy = bx - ax, by - ay
+    along = np.clip(((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy + 1e-9), 0, 1)
+    return np.hypot(x - ax - along * dx, y - ay - along * dy) - (
+        a_radius + along * (b_radius - a_radius)
+    )
+
+
+def _smooth_noise(rng, height, width, cells, channels=1):
+    """Random values in [-1, 1] on a coarse grid, interpolated to (height, width, channels)."""
+
+    def weights(length):
+        position = np.linspace(0, cells, length)[:, None]
+        return np.clip(1 - np.abs(position - np.arange(cells + 1)), 0, 1)
+
+    grid = rng.uniform(-1, 1, (cells + 1, cells + 1, channels))
+    return np.einsum("hi,wj,ijc->hwc", weights(height), weights(width), grid, optimize=True)
+
+
+def _random_animal(rng):
+    """Limbs of an animal, each number a little off, and its head as (x, y, radius)."""
+    leg, tail = rng.uniform(0.45, 0.7), rng.uniform(-0.5, 0.3)
+    pose = rng.choice(["standing", "sitting", "lying", "portrait"])
+    if pose == "standing":
+        head = (0.68, -0.34, 0.21)
+        limbs = [(-0.45, 0, 0.21, 0.42, 0, 0.23), (0.42, 0, 0.17, *head[:2], 0.13)]
+        limbs += [(x, 0.1, 0.1, x, leg, 0.06) for x in (-0.55, -0.38, 0.36, 0.52)]
+        limbs += [(-0.6, -0.1, 0.07, -0.85, tail / 2, 0.06), (-0.85, tail / 2, 0.06, -1, tail, 0)]
+    elif pose == "sitting":
+        head = (0.12, -0.62, 0.24)
+        limbs = [(-0.05, 0.3, 0.33, 0.06, -0.15, 0.23), (0.06, -0.1, 0.2, *head[:2], 0.15)]
+        limbs += [(x, 0, 0.1, x + 0.06, 0.6, 0.07) for x in (0.1, 0.24)]
+        limbs += [(-0.2, 0.5, 0.15, 0.1, 0.58, 0.08), (-0.3, 0.5, 0.08, -0.75, 0.4 + tail / 2, 0)]
+    elif pose == "lying":
+        head = (0.62, -0.16, 0.22)
+        limbs = [(-0.5, 0.1, 0.24, 0.4, 0.1, 0.22), (0.4, 0, 0.18, *head[:2], 0.15)]
+        limbs += [(0.35, 0.26, 0.09, 0.8, 0.3, 0.06), (-0.4, 0.25, 0.12, -0.05, 0.32, 0.06)]
+        limbs += [(-0.65, 0.15, 0.07, -1, 0.25 + tail / 4, 0.04)]
+    else:
+        head = (0, -0.1, 0.42)
+        limbs = [(0, 0.25, 0.35, rng.uniform(-0.2, 0.2), 1.2, 0.6)]
+    x, y, r = head
+    limbs += [(x, y, r, x + rng.uniform(-0.2, 0.4) * r, y + 0.35 * r, 0.7 * r)]  # muzzle
+    spread, ear, tip = rng.uniform(0.5, 0.8), rng.choice([-1.5, -1.2, 0.4]), rng.uniform(0, 0.25)
+    for side in (-1, 1):  # ears: pointed, round or hanging
+        root, end = x + side * spread * r, x + side * (spread + 0.35) * r
+        limbs += [(root, y - 0.65 * r, 0.3 * r, end, y + ear * r, tip * r)]
+    return np.array(limbs) * rng.normal(1, 0.06, (len(limbs), 6)), head
+
+
+def _fur(rng, x, y, outline, grain, palette):
+    """Colors (H, W, 3) of a plain, striped, patched or pale-bellied coat with rounded shading."""
+    warp = _smooth_noise(rng, *outline.shape, 5)[..., 0]
+    coats = [warp > 2, np.sin(18 * x + 5 * warp) > 0.4, warp > 0.15, y > 0.15 + 0.1 * warp]
+    first, second = rng.permutation(palette)[:2]
+    color = np.where(coats[rng.integers(len(coats))][..., None], second, first)
+    slant = rng.integers(-1, 2)
+    hair = sum(np.roll(grain, (step, step * slant), (0, 1)) for step in range(4))
+    color = color + rng.uniform(0.02, 0.05) * hair[..., None]
+    return color * (0.65 + 0.5 * np.clip(-outline[..., None] / 0.2, 0, 1))
+
+
+def _with_face(color, x, y, head):
+    """Eyes and nose on a head (x, y, radius)."""
+    head_x, head_y, r = head
+    features = [(side, -0.1, size) for size in (0.17, 0.11) for side in (-0.42, 0.42)]
+    for across, down, size in [*features, (0, 0.4, 0.14)]:
+        inside = np.hypot(x - head_x - across * r, y - head_y - down * r) < size * r
+        color = np.where(inside[..., None], [0.55, 0.6, 0.2] if size == 0.17 else 0.05, color)
+    return color
+
+
+# --- Training ---------------------------------------------------------------------------------
+
+
+class Run:
+    """One training: its folder, its callbacks, and what it leaves.
+
+    Args:
+        network: str, the folder below `flags.runs_dir`: `runs/unet/<timestamp>/`.
+        flags: what `parse_flags` returned; written to `hyperparameters.json`.
+
+    Attributes:
+        folder: Path, new and this run's own.
+        callbacks: list for `fit`. Pass the same list to every `fit` of a run: best weights,
+            history and clock go on from one stage to the next.
+
+    Raises:
+        UserError: the folder cannot be made.
+    """
+
+    def __init__(self, network, flags):
+        self.network, self.flags = network, flags
+        self.folder = _new_folder(Path(flags.runs_dir) / network)
+        self.weights = self.folder / "best.weights.h5"
+        self.clock = _Clock()
+        best = {"monitor": "val_mean_iou", "mode": "max"}
+        self.callbacks = [
+            self.clock,
+            _StopOnNaN(self.folder),
+            keras.callbacks.ModelCheckpoint(
+                self.weights, save_best_only=True, save_weights_only=True, **best
+            ),
+            keras.callbacks.CSVLogger(self.folder / "history.csv", append=True),
+        ]
+        if flags.patience:
+            self.callbacks += [keras.callbacks.EarlyStopping(patience=flags.patience, **best)]
+        versions = {module.__name__: module.__version__ for module in (keras, tf, np)}
+        _write_json(
+            self.folder / "hyperparameters.json",
+            {
+                **vars(flags),
+                "backend": keras.backend.backend(),
+                "device": device(),
+                "versions": {"python": platform.python_version(), **versions},
+            },
+        )
+        print(f"Device: {device()}, Keras {keras.__version__} on {keras.backend.backend()}")
+        print(f"Results: {self.folder}")
+
+    def finish(self, model, data):
+        """Load the best weights, evaluate on the test split, save, draw and report.
+
+        Args:
+            model: keras.Model, float32 (N, S, S, 3) in [0, 1] to probabilities (N, S, S, C).
+            data: `Data`; its test split is read here and nowhere else.
+
+        Returns:
+            dict, what `metrics.json` holds.
+        """
+        model.load_weights(self.weights)
+        # A model without its compilation: no optimizer state in the file, no custom loss to find.
+        keras.Model(model.inputs, model.outputs, name=model.name).save(self.folder / "model.keras")
+        self.weights.unlink()
+
+        confusions = evaluate(model, data.test, len(data.class_names))
+        scores = scores_from_confusion(confusions.sum(axis=0), data.class_names)
+        metrics = {
+            **scores,
+            "parameters": model.count_params(),
+            "dataset": self.flags.dataset,
+            "image_size": self.flags.image_size,
+            "epochs": self.clock.epochs,
+            "train_seconds": round(self.clock.seconds, 1),
+            "images_per_second": round(
+                self.clock.steps * self.flags.batch_size / self.clock.seconds, 2
+            ),
+        }
+        _write_json(self.folder / "metrics.json", metrics)
+        title = f"{model.name} on {data.title}"
+        plot_history(self.folder / "history.csv", self.folder / "history.png", title)
+        plot_predictions(self.folder / "predictions.png", model, data, confusions, title)
+        _print_scores(scores, data)
+        _print_runs(Path(self.flags.runs_dir), self.flags.dataset)
+        return metrics
+
+
+def device():
+    """The hardware that Keras computes on, in words."""
+    names = keras.distribution.list_devices() if keras.backend.backend() == "jax" else []
+    names = names or [gpu.name for gpu in tf.config.list_physical_devices("GPU")]
+    return ", ".join(names) or f"CPU with {os.cpu_count()} cores"
+
+
+def segmentation_loss(y_true, y_pred):
+    """Cross-entropy plus Dice loss (Milletari et al. 2016, arXiv:1606.04797), weighted alike.
+
+    Cross-entropy gives every pixel the same say; Dice gives it to every class, so that the thin
+    border counts as much as the wide background.
+
+    Args:
+        y_true: integer (N, H, W, 1), class ids.
+        y_pred: float (N, H, W, C), probabilities.
+
+    Returns:
+        float (N,), one loss per picture. Dice is taken over the whole batch.
+    """
+    truth = ops.one_hot(ops.squeeze(y_true, -1), y_pred.shape[-1])
+    cross_entropy = keras.losses.categorical_crossentropy(truth, y_pred)
+    dice = keras.losses.dice(truth, y_pred, axis=(0, 1, 2))  # one per class
+    return ops.mean(cross_entropy, axis=(1, 2)) + ops.mean(dice)
+
+
+class _Clock(keras.callbacks.Callback):
+    """Counts the epochs, steps and seconds of all the `fit` calls of a run."""
+
+    def __init__(self):
+        super().__init__()
+        self.epochs, self.steps, self.seconds = 0, 0, 0.0
+
+    def on_train_begin(self, logs=None):
+        self.begun = time.perf_counter() - self.seconds
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps += 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epochs += 1
+        self.seconds = time.perf_counter() - self.begun
+
+
+class _StopOnNaN(keras.callbacks.Callback):
+    """Ends the program when the loss is no number any more; nothing after that is worth having."""
+
+    def __init__(self, folder):
+        super().__init__()
+        self.folder, self.epoch = folder, 0
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch + 1
+
+    def on_train_batch_end(self, batch, logs=None):
+        if not np.isfinite(logs["loss"]):
+            raise UserError(
+                f"\nThe loss became {logs['loss']} in epoch {self.epoch}, step {batch + 1}: try a "
+                f"lower learning rate. Weights and history up to there are in {self.folder}"
+            )
+
+
+def _new_folder(parent):
+    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+    for suffix in ("", *(f"_{number}" for number in range(2, 1000))):
+        folder = parent / (stamp + suffix)
+        try:
+            folder.mkdir(parents=True)
+            return folder
+        except FileExistsError:  # another run began in the same second
+            continue
+        except OSError as error:
+            raise UserError(f"Cannot make {folder} for the results: {error.strerror}") from error
+    raise UserError(f"Cannot make a new folder in {parent}")
+
+
+def _write_json(path, content):
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+# --- Evaluation -------------------------------------------------------------------------------
+
+
+def mean_iou(num_classes):
+    """Keras' mean intersection over union of integer masks and class probabilities."""
+    return keras.metrics.MeanIoU(num_classes, sparse_y_pred=False, name="mean_iou")
+
+
+def evaluate(model, batches, num_classes):
+    """Confusion matrix of every picture.
+
+    Args:
+        model: keras.Model from pictures to probabilities (N, S, S, C).
+        batches: tf.data.Dataset of float32 (N, S, S, 3) and uint8 (N, S, S, 1).
+
+    Returns:
+        int64 (pictures, C, C): pixels of true class (row) that were given a class (column).
+    """
+    confusions = []
+    for images, masks in batches:
+        predicted = np.argmax(model.predict_on_batch(images), axis=-1)
+        pairs = num_classes * masks.numpy()[..., 0].astype(np.int64) + predicted
+        confusions += [np.bincount(pair.ravel(), minlength=num_classes**2) for pair in pairs]
+    return np.array(confusions).reshape(-1, num_classes, num_classes)
+
+
+def scores_from_confusion(confusion, class_names):
+    """IoU and Dice of every class, their means, and pixel accuracy.
+
+    With TP, FP and FN counted in pixels: IoU = TP / (TP + FP + FN) and
+    Dice = 2 TP / (2 TP + FP + FN). A class that is neither there nor predicted has neither
+    (None) and stays out of the means.
+
+    Args:
+        confusion: int (C, C), rows the truth, columns the prediction.
+        class_names: C names.
+
+    Returns:
+        dict with `mean_iou`, `iou`, `mean_dice`, `dice`, `pixel_accuracy`.
+    """
+    hits = np.diag(confusion)
+    sizes = confusion.sum(axis=0) + confusion.sum(axis=1)
+    seen = sizes > 0
+    iou = hits[seen] / (sizes - hits)[seen]
+    dice = 2 * hits[seen] / sizes[seen]
+    by_name = dict.fromkeys(class_names)
+    present = [name for name, there in zip(class_names, seen, strict=True) if there]
+    return {
+        "mean_iou": float(iou.mean()),
+        "iou": by_name | dict(zip(present, iou.tolist(), strict=True)),
+        "mean_dice": float(dice.mean()),
+        "dice": by_name | dict(zip(present, dice.tolist(), strict=True)),
+        "pixel_accuracy": float(hits.sum() / confusion.sum()),
+    }
+
+
+def _print_scores(scores, data):
+    print(f"\nTest split, {data.counts['test']} pictures    IoU   Dice")
+    rows = [(name, scores["iou"][name], scores["dice"][name]) for name in data.class_names]
+    for name, iou, dice in [*rows, ("mean", scores["mean_iou"], scores["mean_dice"])]:
+        print(f"  {name:<24}" + ("   --     --" if iou is None else f"{iou:.3f}  {dice:.3f}"))
+    print(f"  pixel accuracy          {scores['pixel_accuracy']:.3f}")
+
+
+def _print_runs(runs_dir, dataset):
+    """A table of all finished runs on a dataset, best first."""
+    runs = []
+    for path in runs_dir.glob("*/*/metrics.json"):
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        if metrics["dataset"] == dataset:
+            runs.append((metrics["mean_iou"], path.parent, metrics))
+    print(f"\nFinished runs on {dataset}, by mean IoU on its test split")
+    print("  mean IoU   px  epochs  seconds  parameters  folder")
+    for score, folder, metrics in sorted(runs, key=lambda run: run[0], reverse=True):
+        print(
+            f"  {score:8.3f} {metrics['image_size']:4} {metrics['epochs']:7} "
+            f"{metrics['train_seconds']:8.0f} {metrics['parameters']:11,}  {folder}"
+        )
+
+
+# --- Pictures ---------------------------------------------------------------------------------
+
+
+def plot_history(table, path, title):
+    """Draw loss and mean IoU by epoch from a CSVLogger's table."""
+    with open(table, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    epochs = range(1, len(rows) + 1)
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    for axis, name in zip(axes, ("loss", "mean_iou"), strict=True):
+        for key, label, color in ((name, "training", 1), (f"val_{name}", "validation", 6)):
+            values = [float(row[key]) for row in rows]
+            axis.plot(epochs, values, label=label, color=COLORS[color], marker="o", markersize=3)
+        axis.set(xlabel="epoch", ylabel=name.replace("_iou", " IoU"))
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.grid(alpha=0.3)
+    best = max(epochs, key=lambda epoch: float(rows[epoch - 1]["val_mean_iou"]))
+    axes[1].axvline(best, color="gray", linestyle=":", label=f"best: epoch {best}")
+    axes[0].legend()
+    axes[1].legend()
+    figure.suptitle(title)
+    _save(figure, path)
+
+
+def plot_predictions(path, model, data, confusions, title, rows=6):
+    """Draw picture, truth, prediction and overlay of test pictures, from the best to the worst.
+
+    Args:
+        path: Path of the file to write.
+        model: keras.Model from pictures to probabilities.
+        data: `Data`.
+        confusions: what `evaluate` returned for `data.test`.
+        title: str, above the figure.
+        rows: number of pictures, spread evenly over the ranks.
+    """
+    scores = [scores_from_confusion(one, data.class_names)["mean_iou"] for one in confusions]
+    ranks = np.unique(np.linspace(0, len(scores) - 1, rows).round().astype(int))
+    chosen = np.argsort(scores)[::-1][ranks]
+    pictures = enumerate(data.test.unbatch().as_numpy_iterator())
+    shown = {number: picture for number, picture in pictures if number in chosen}
+    colors = ListedColormap(COLORS[: len(data.class_names)])
+
+    figure, axes = plt.subplots(len(chosen), 4, figsize=(9, 2.4 * len(chosen)), squeeze=False)
+    for row, number, rank in zip(axes, chosen, ranks, strict=True):
+        image, mask = shown[number]
+        predicted = np.argmax(model.predict_on_batch(image[None])[0], axis=-1)
+        overlay = 0.5 * image + 0.5 * colors(predicted)[..., :3]
+        panels = (image, colors(mask[..., 0]), colors(predicted), overlay)
+        names = (
+            f"picture, rank {rank + 1} of {len(scores)}",
+            "truth",
+            f"prediction, IoU {scores[number]:.2f}",
+            "overlay",
+        )
+        for axis, panel, name in zip(row, panels, names, strict=True):
+            axis.imshow(panel)
+            axis.set_title(name, fontsize=9)
+            axis.axis("off")
+    patches = [
+        Patch(facecolor=color, edgecolor="black", label=name)
+        for color, name in zip(colors.colors, data.class_names, strict=True)
+    ]
+    figure.suptitle(f"{title}: test pictures from best to worst")
+    figure.tight_layout(rect=(0, 0.03, 1, 0.99))
+    figure.legend(handles=patches, loc="lower center", ncols=len(patches), frameon=False)
+    _save(figure, path)
+
+
+def _save(figure, path):
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
