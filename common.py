@@ -5,16 +5,15 @@ class ids; after that nothing knows which source it was.
 """
 
 import argparse
-import ast
 import contextlib
 import csv
 import json
 import logging
 import os
 import platform
+import re
 import sys
 import time
-import tokenize
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -102,21 +101,22 @@ def parse_flags(script, limits, arguments=None):
         SystemExit: status 2 and one line on stderr, for an unknown flag or a refused value.
     """
     parser = _Parser(description=script["__doc__"].split("\n\n")[0], allow_abbrev=False)
-    comments = _constant_comments(script["__file__"])
-    for name, comment in comments.items():
-        flag, default = "--" + name.lower().replace("_", "-"), script[name]
-        about = f"{comment} (default: {default})".replace("%", "%%")
-        if isinstance(default, bool):
-            parser.add_argument(
-                flag, default=default, help=about, action=argparse.BooleanOptionalAction
-            )
-        else:
-            parser.add_argument(flag, default=default, type=type(default), metavar="", help=about)
-    flags = parser.parse_args(arguments)
+    source = Path(script["__file__"]).read_text(encoding="utf-8")
     limits = SHARED_LIMITS | limits
+    for name, comment in re.findall(r"^([A-Z][A-Z0-9_]*) *=[^#\n]*(?:# *(.*))?$", source, re.M):
+        options = {
+            "default": script[name],
+            "help": f"{comment} (default: {script[name]})".replace("%", "%%"),
+        }
+        if isinstance(script[name], bool):
+            options["action"] = argparse.BooleanOptionalAction
+        else:
+            is_number = isinstance(limits.get(name.lower()), tuple)
+            options |= {"type": float if is_number else type(script[name]), "metavar": ""}
+        parser.add_argument("--" + name.lower().replace("_", "-"), **options)
+    flags = parser.parse_args(arguments)
     for name, value in vars(flags).items():
-        wanted = None if isinstance(value, bool) else _refusal(value, limits[name])
-        if wanted:
+        if wanted := _refusal(value, limits.get(name)):
             parser.error(f"--{name.replace('_', '-')} {value!r} cannot work: must be {wanted}")
     return flags
 
@@ -126,24 +126,10 @@ class _Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: {message} (--help lists all flags)\n")
 
 
-def _constant_comments(path):
-    """The module-level UPPER_CASE constants of a source file, each with its trailing comment."""
-    source = Path(path).read_text(encoding="utf-8")
-    with open(path, "rb") as file:
-        comments = {
-            token.start[0]: token.string.lstrip("# ")
-            for token in tokenize.tokenize(file.readline)
-            if token.type == tokenize.COMMENT
-        }
-    return {
-        statement.targets[0].id: comments.get(statement.lineno, "")
-        for statement in ast.parse(source).body
-        if isinstance(statement, ast.Assign) and statement.targets[0].id.isupper()
-    }
-
-
 def _refusal(value, limit):
     """What `value` must be, in words, if `limit` forbids it; else None."""
+    if limit is None:
+        return None
     if limit is str:
         return None if value.strip() else "some text"
     if isinstance(limit, list):
@@ -525,11 +511,10 @@ class Run:
         self.network, self.flags = network, flags
         self.folder = _new_folder(Path(flags.runs_dir) / network)
         self.weights = self.folder / "best.weights.h5"
-        self.clock = _Clock()
+        self.watch = _Watch(self.folder)
         best = {"monitor": "val_mean_iou", "mode": "max"}
         self.callbacks = [
-            self.clock,
-            _StopOnNaN(self.folder),
+            self.watch,
             keras.callbacks.ModelCheckpoint(
                 self.weights, save_best_only=True, save_weights_only=True, **best
             ),
@@ -572,10 +557,10 @@ class Run:
             "parameters": model.count_params(),
             "dataset": self.flags.dataset,
             "image_size": self.flags.image_size,
-            "epochs": self.clock.epochs,
-            "train_seconds": round(self.clock.seconds, 1),
+            "epochs": self.watch.epochs,
+            "train_seconds": round(self.watch.seconds, 1),
             "images_per_second": round(
-                self.clock.steps * self.flags.batch_size / self.clock.seconds, 2
+                self.watch.steps * self.flags.batch_size / self.watch.seconds, 2
             ),
         }
         _write_json(self.folder / "metrics.json", metrics)
@@ -613,54 +598,40 @@ def segmentation_loss(y_true, y_pred):
     return ops.mean(cross_entropy, axis=(1, 2)) + ops.mean(dice)
 
 
-class _Clock(keras.callbacks.Callback):
-    """Counts the epochs, steps and seconds of all the `fit` calls of a run."""
+class _Watch(keras.callbacks.Callback):
+    """Counts epochs, steps and seconds over all `fit` calls of a run, and ends it on NaN."""
 
-    def __init__(self):
+    def __init__(self, folder):
         super().__init__()
-        self.epochs, self.steps, self.seconds = 0, 0, 0.0
+        self.folder, self.epochs, self.steps, self.seconds = folder, 0, 0, 0.0
 
     def on_train_begin(self, logs=None):
         self.begun = time.perf_counter() - self.seconds
 
     def on_train_batch_end(self, batch, logs=None):
         self.steps += 1
+        if not np.isfinite(logs["loss"]):  # whatever would follow is not worth waiting for
+            raise UserError(
+                f"\nThe loss became {logs['loss']} in epoch {self.epochs + 1}, step {batch + 1}: "
+                f"try a lower learning rate. What there is until then is in {self.folder}"
+            )
 
     def on_epoch_end(self, epoch, logs=None):
         self.epochs += 1
         self.seconds = time.perf_counter() - self.begun
 
 
-class _StopOnNaN(keras.callbacks.Callback):
-    """Ends the program when the loss is no number any more; nothing after that is worth having."""
-
-    def __init__(self, folder):
-        super().__init__()
-        self.folder, self.epoch = folder, 0
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.epoch = epoch + 1
-
-    def on_train_batch_end(self, batch, logs=None):
-        if not np.isfinite(logs["loss"]):
-            raise UserError(
-                f"\nThe loss became {logs['loss']} in epoch {self.epoch}, step {batch + 1}: try a "
-                f"lower learning rate. Weights and history up to there are in {self.folder}"
-            )
-
-
 def _new_folder(parent):
-    stamp = datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-    for suffix in ("", *(f"_{number}" for number in range(2, 1000))):
-        folder = parent / (stamp + suffix)
+    """Make a folder named after this second; never an existing one, even if two runs race."""
+    while True:
+        folder = parent / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         try:
             folder.mkdir(parents=True)
             return folder
-        except FileExistsError:  # another run began in the same second
-            continue
+        except FileExistsError:
+            time.sleep(0.2)
         except OSError as error:
-            raise UserError(f"Cannot make {folder} for the results: {error.strerror}") from error
-    raise UserError(f"Cannot make a new folder in {parent}")
+            raise UserError(f"--runs-dir: cannot make {folder}: {error.strerror}") from error
 
 
 def _write_json(path, content):
@@ -686,9 +657,9 @@ def evaluate(model, batches, num_classes):
         int64 (pictures, C, C): pixels of true class (row) that were given a class (column).
     """
     confusions = []
-    for images, masks in batches:
+    for images, masks in batches.as_numpy_iterator():
         predicted = np.argmax(model.predict_on_batch(images), axis=-1)
-        pairs = num_classes * masks.numpy()[..., 0].astype(np.int64) + predicted
+        pairs = num_classes * masks[..., 0].astype(np.int64) + predicted
         confusions += [np.bincount(pair.ravel(), minlength=num_classes**2) for pair in pairs]
     return np.array(confusions).reshape(-1, num_classes, num_classes)
 

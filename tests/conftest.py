@@ -1,0 +1,95 @@
+"""Fixtures that the tests share: the scripts as modules, drawn pets prepared by tfds, a run."""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import common  # noqa: E402  (before TensorFlow, which it quiets)
+import tensorflow as tf  # noqa: E402
+import tensorflow_datasets as tfds  # noqa: E402
+
+TRAIN_COUNT, TEST_COUNT = 40, 6
+# Small enough for seconds, large enough for all levels of every network.
+SMALL = ["--image-size", "32", "--batch-size", "4", "--augmentation", "0.5"]
+
+
+def load_script(name):
+    """Import a script whose file name has a hyphen in it."""
+    spec = importlib.util.spec_from_file_location(name.replace("-", "_"), ROOT / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run_script(name, *flags, cwd, backend="tensorflow"):
+    """Run a script as a user does, in a process of its own and another folder."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / f"{name}.py"), *map(str, flags)],
+        cwd=cwd,
+        env={**os.environ, "KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+def finished_run(runs_dir, network):
+    """The only run below a folder, with its JSON files read."""
+    (folder,) = (Path(runs_dir) / network).iterdir()
+    read = {path.stem: json.loads(path.read_text()) for path in folder.glob("*.json")}
+    return SimpleNamespace(folder=folder, **read)
+
+
+@pytest.fixture(scope="session")
+def pets(tmp_path_factory):
+    """Folder of an Oxford-IIIT Pet that the real builder prepared from drawn pictures.
+
+    The archives' official layout is laid out by hand; only the download is replaced.
+    """
+    archives = tmp_path_factory.mktemp("archives")
+    images, annotations = archives / "images", archives / "annotations"
+    for folder in (images, annotations / "trimaps", annotations / "xmls"):
+        folder.mkdir(parents=True)
+    names = [f"Bengal_{number}" for number in range(TRAIN_COUNT + TEST_COUNT)]
+    for number, name in enumerate(names):
+        image, trimap = common.draw_animal(np.random.default_rng(number))
+        # As in the real set, a few pictures are no JPEG, whatever their name says.
+        encode = tf.io.encode_png if number in (3, TRAIN_COUNT) else tf.io.encode_jpeg
+        (images / f"{name}.jpg").write_bytes(encode(image).numpy())
+        (annotations / "trimaps" / f"{name}.png").write_bytes(tf.io.encode_png(trimap).numpy())
+    lines = [f"{name} 6 1 2\n" for name in names]
+    (annotations / "trainval.txt").write_text("".join(lines[:TRAIN_COUNT]))
+    (annotations / "test.txt").write_text("".join(lines[TRAIN_COUNT:]))
+
+    data_dir = tmp_path_factory.mktemp("tensorflow_datasets")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            tfds.download.DownloadManager,
+            "download_and_extract",
+            lambda manager, urls: {"images": str(archives), "annotations": str(archives)},
+        )
+        tfds.builder("oxford_iiit_pet", data_dir=data_dir).download_and_prepare()
+    return data_dir
+
+
+@pytest.fixture
+def pet_flags(pets):
+    """What `load_data` needs, for the drawn pets."""
+    return SimpleNamespace(
+        dataset="oxford_iiit_pet",
+        data_dir=str(pets),
+        image_size=32,
+        batch_size=4,
+        seed=7,
+        augmentation=1.0,
+    )

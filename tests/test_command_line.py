@@ -1,0 +1,107 @@
+"""Constants become flags; what cannot work is refused in one line with status 2."""
+
+import pytest
+from conftest import load_script, run_script
+
+SCRIPTS = ["Unet-keras"]
+
+
+def main_with(monkeypatch, script, *flags):
+    monkeypatch.setattr("sys.argv", [f"{script}.py", *flags])
+    load_script(script).main()
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+@pytest.mark.parametrize(
+    ("flag", "value", "allowed"),
+    [
+        ("--image-size", "100", "a multiple of"),
+        ("--image-size", "0", "a multiple of"),
+        ("--batch-size", "0", "from 1 to"),
+        ("--batch-size", "-3", "from 1 to"),
+        ("--batch-size", "2.5", "invalid int value"),
+        ("--seed", "-1", "from 0 to"),
+        ("--patience", "-1", "from 0 to"),
+        ("--augmentation", "nan", "a number from 0 to"),
+        ("--dataset", "cityscapes", "oxford_iiit_pet"),
+        ("--dataset", "", "oxford_iiit_pet"),
+        ("--runs-dir", " ", "some text"),
+        ("--data-dir", "", "some text"),
+        ("--learning-rates", "1", "unrecognized"),
+    ],
+)
+def test_refuses_shared_flags(monkeypatch, capsys, script, flag, value, allowed):
+    with pytest.raises(SystemExit) as stopped:
+        main_with(monkeypatch, script, flag, value)
+    message = capsys.readouterr().err
+    assert stopped.value.code == 2
+    assert flag in message
+    assert value.strip() in message
+    assert allowed in message
+    assert message.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--epochs", "0"),
+        ("--learning-rate", "nan"),
+        ("--learning-rate", "inf"),
+        ("--learning-rate", "0"),
+        ("--weight-decay", "-1"),
+        ("--base-filters", "0"),
+        ("--dropout", "1"),
+        ("--batch-norm-momentum", "1"),
+    ],
+)
+def test_refuses_unet_flags(monkeypatch, capsys, flag, value):
+    with pytest.raises(SystemExit) as stopped:
+        main_with(monkeypatch, "Unet-keras", flag, value)
+    assert stopped.value.code == 2
+    assert f"{flag} " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_constants_edited_in_the_file_are_checked_too(monkeypatch, capsys, script):
+    module = load_script(script)
+    module.BATCH_SIZE = 0
+    monkeypatch.setattr("sys.argv", [f"{script}.py"])
+    with pytest.raises(SystemExit) as stopped:
+        module.main()
+    assert stopped.value.code == 2
+    assert "--batch-size 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_constant_is_a_limited_flag_with_default_and_comment(monkeypatch, capsys, script):
+    import common
+
+    seen = {}
+
+    def spy(script_globals, limits, arguments=None):
+        seen.update(common.SHARED_LIMITS | limits)
+        return parse(script_globals, limits, arguments)
+
+    parse = common.parse_flags
+    monkeypatch.setattr(common, "parse_flags", spy)
+    with pytest.raises(SystemExit) as stopped:
+        main_with(monkeypatch, script, "--help")
+    assert stopped.value.code == 0
+    text = " ".join(capsys.readouterr().out.split())
+    constants = {name: value for name, value in vars(load_script(script)).items() if name.isupper()}
+    assert len(constants) > 8
+    for name, value in constants.items():
+        flag = "--" + name.lower().replace("_", "-")
+        about = text.split(f" {flag} ")[-1].split(f"(default: {value})")[0]
+        assert f"(default: {value})" in text
+        assert len(about) > 10, f"{flag} has no comment"
+        assert isinstance(value, bool) or name.lower() in seen, f"{flag} has no limits"
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_a_process_ends_with_one_line_and_status_2(tmp_path, script):
+    process = run_script(script, "--image-size", "100", cwd=tmp_path)
+    assert process.returncode == 2
+    assert process.stdout == ""
+    assert len(process.stderr.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []

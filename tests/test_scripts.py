@@ -1,0 +1,192 @@
+"""Whole scripts, run as a user runs them, on drawn pets that the real tfds builder prepared."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import common
+import keras
+import numpy as np
+import pytest
+from conftest import SMALL, finished_run, load_script, run_script
+from matplotlib.image import imread
+
+NETWORKS = {"unet": ("Unet-keras", ["--base-filters", "4", "--epochs", "2"])}
+
+
+@pytest.fixture(scope="module", params=list(NETWORKS))
+def run(request, pets, tmp_path_factory):
+    script, flags = NETWORKS[request.param]
+    folder = tmp_path_factory.mktemp(request.param)
+    process = run_script(script, "--data-dir", pets, *SMALL, *flags, cwd=folder)
+    assert process.returncode == 0, process.stderr
+    finished = finished_run(folder / "runs", request.param)
+    return SimpleNamespace(network=request.param, process=process, **vars(finished))
+
+
+def test_all_documented_files_are_there_and_no_other(run):
+    assert sorted(path.name for path in run.folder.iterdir()) == [
+        "history.csv",
+        "history.png",
+        "hyperparameters.json",
+        "metrics.json",
+        "model.keras",
+        "predictions.png",
+    ]
+
+
+def test_metrics(run):
+    metrics = run.metrics
+    assert list(metrics["iou"]) == list(metrics["dice"]) == ["pet", "background", "border"]
+    assert metrics["mean_iou"] == pytest.approx(np.mean(list(metrics["iou"].values())))
+    assert metrics["mean_dice"] == pytest.approx(np.mean(list(metrics["dice"].values())))
+    for name, iou in metrics["iou"].items():
+        assert metrics["dice"][name] == pytest.approx(2 * iou / (1 + iou))
+    assert 0 < metrics["pixel_accuracy"] < 1
+    assert metrics["dataset"] == "oxford_iiit_pet"
+    assert metrics["image_size"] == 32
+    assert metrics["epochs"] == 2
+    pictures = 2 * 36
+    assert metrics["images_per_second"] == pytest.approx(
+        pictures / metrics["train_seconds"], rel=0.05
+    )
+
+
+def test_history_has_a_row_an_epoch(run):
+    with open(run.folder / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == run.metrics["epochs"]
+    for row in rows:
+        assert {"epoch", "loss", "mean_iou", "val_loss", "val_mean_iou"} <= row.keys()
+        assert all(np.isfinite(float(value)) for value in row.values())
+
+
+def test_hyperparameters_say_what_it_was_run_with(run):
+    written = run.hyperparameters
+    assert written["image_size"] == 32
+    assert written["augmentation"] == 0.5
+    assert written["seed"] == 1
+    assert written["backend"] == "tensorflow"
+    assert written["versions"]["keras"] == keras.__version__
+
+
+@pytest.mark.parametrize("name", ["history.png", "predictions.png"])
+def test_pictures_are_no_blank_sheets(run, name):
+    pixels = imread(run.folder / name)
+    assert min(pixels.shape[:2]) > 300
+    assert pixels.std() > 0.05
+
+
+def test_the_terminal_shows_what_matters_and_no_noise(run):
+    out = run.process.stdout
+    for words in ("36 train, 4 validation, 6 test pictures", "Device: ", "Results: ", "Epoch 2/2"):
+        assert words in out
+    for words in ("pet ", "border ", "pixel accuracy", "Finished runs on oxford_iiit_pet"):
+        assert words in out
+    assert f"{run.metrics['mean_iou']:.3f}" in out
+    assert run.process.stderr == ""
+
+
+PLAIN_KERAS = """
+import sys, keras, numpy as np
+model = keras.models.load_model("copy.keras")
+assert "common" not in sys.modules and not model.compiled
+np.save("probabilities.npy", model.predict_on_batch(np.load("images.npy")))
+"""
+
+
+@pytest.mark.parametrize("backend", ["tensorflow", "jax"])
+def test_saved_model_needs_plain_keras_alone(run, pet_flags, tmp_path, backend):
+    """Loaded with nothing of this project near, it scores what the run says it scored."""
+    shutil.copy(run.folder / "model.keras", tmp_path / "copy.keras")
+    data = common.load_data(pet_flags)
+    images, masks = (np.concatenate(part) for part in zip(*data.test, strict=True))
+    np.save(tmp_path / "images.npy", images)
+    environment = {**os.environ, "KERAS_BACKEND": backend}
+    subprocess.run(
+        [sys.executable, "-c", PLAIN_KERAS], cwd=tmp_path, env=environment, check=True, timeout=120
+    )
+    probabilities = np.load(tmp_path / "probabilities.npy")
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(axis=-1), 1, rtol=1e-5)
+    pairs = 3 * masks[..., 0].astype(int) + probabilities.argmax(-1)
+    confusion = np.bincount(pairs.ravel(), minlength=9).reshape(3, 3)
+    scores = common.scores_from_confusion(confusion, data.class_names)
+    exact = backend == "tensorflow"
+    assert scores["mean_iou"] == pytest.approx(run.metrics["mean_iou"], abs=1e-9 if exact else 0.01)
+
+
+def test_best_weights_by_validation_are_kept(run, pet_flags):
+    """The saved model has the validation mean IoU of the best epoch, not of the last."""
+    with open(run.folder / "history.csv", newline="") as file:
+        best = max(float(row["val_mean_iou"]) for row in csv.DictReader(file))
+    data = common.load_data(pet_flags)
+    model = keras.models.load_model(run.folder / "model.keras")
+    confusion = common.evaluate(model, data.validation, 3).sum(axis=0)
+    scores = common.scores_from_confusion(confusion, data.class_names)
+    assert scores["mean_iou"] == pytest.approx(best, abs=1e-5)
+
+
+def main_in_process(monkeypatch, network, runs_dir, pets, *more):
+    script, flags = NETWORKS[network]
+    arguments = ["--data-dir", str(pets), "--runs-dir", str(runs_dir), *SMALL, *flags, *more]
+    monkeypatch.setattr("sys.argv", [script, *arguments])
+    load_script(script).main()
+    return finished_run(runs_dir, network)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_same_seed_same_result(monkeypatch, tmp_path, pets, network):
+    one, two, other = (
+        main_in_process(monkeypatch, network, tmp_path / name, pets, "--seed", seed)
+        for name, seed in (("one", "5"), ("two", "5"), ("other", "6"))
+    )
+
+    def weights(finished):
+        return keras.models.load_model(finished.folder / "model.keras").get_weights()
+
+    for first, second in zip(weights(one), weights(two), strict=True):
+        np.testing.assert_array_equal(first, second)
+    for timing in ("train_seconds", "images_per_second"):
+        del one.metrics[timing], two.metrics[timing]
+    assert one.metrics == two.metrics
+    assert one.folder.joinpath("history.csv").read_text() == (
+        two.folder.joinpath("history.csv").read_text()
+    )
+    assert any(not np.array_equal(*pair) for pair in zip(weights(one), weights(other), strict=True))
+
+
+def test_early_stopping(monkeypatch, tmp_path, pets):
+    """A learning rate that changes nothing stops after the patience is used up."""
+    more = ["--learning-rate", "1e-7", "--epochs", "9", "--patience", "1"]
+    more += ["--batch-norm-momentum", "0.999", "--weight-decay", "0"]
+    finished = main_in_process(monkeypatch, "unet", tmp_path / "runs", pets, *more)
+    assert finished.metrics["epochs"] < 9
+
+
+def test_the_table_lists_finished_runs_of_the_same_data_best_first(capsys, tmp_path):
+    for name, score, dataset in [("a", 0.5, "x"), ("b", 0.7, "x"), ("c", 0.9, "y")]:
+        folder = tmp_path / "unet" / name
+        folder.mkdir(parents=True)
+        metrics = {"mean_iou": score, "dataset": dataset, "image_size": 128, "epochs": 3}
+        metrics |= {"train_seconds": 60.2, "parameters": 31_049_539}
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+    (tmp_path / "unet" / "unfinished").mkdir()
+    common._print_runs(tmp_path, "x")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[-2:]] == ["0.700", "0.500"]
+    assert lines[-1].endswith(str(tmp_path / "unet" / "a"))
+    assert "31,049,539" in lines[-1]
+
+
+def test_trains_on_the_other_backend(tmp_path, pets):
+    flags = ["--data-dir", pets, *SMALL, "--base-filters", "2", "--epochs", "1"]
+    process = run_script("Unet-keras", *flags, cwd=tmp_path, backend="jax")
+    assert process.returncode == 0, process.stderr
+    finished = finished_run(tmp_path / "runs", "unet")
+    assert finished.hyperparameters["backend"] == "jax"
+    assert 0 < finished.metrics["mean_iou"] < 1

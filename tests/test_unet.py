@@ -1,0 +1,71 @@
+"""U-Net against what is published about it."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import load_script
+
+unet = load_script("Unet-keras")
+
+
+def convolution(size, inputs, outputs, bias):
+    return size * size * inputs * outputs + bias * outputs
+
+
+def published_parameters(widths, classes):
+    """Counted from Fig. 1: two 3x3 convolutions a block, 2x2 up-convolutions, 1x1 at the end.
+
+    Batch normalization has 4 numbers a channel and stands in for the biases of the 3x3.
+    """
+    total, inputs = 0, 3
+    for width in widths:
+        total += convolution(3, inputs, width, 0) + convolution(3, width, width, 0) + 8 * width
+        inputs = width
+    for width in widths[-2::-1]:
+        total += convolution(2, 2 * width, width, 1)
+        total += convolution(3, 2 * width, width, 0) + convolution(3, width, width, 0) + 8 * width
+    return total + convolution(1, widths[0], classes, 1)
+
+
+def test_default_has_the_31_million_weights_of_the_paper():
+    model = unet.build_model()
+    assert model.count_params() == published_parameters([64, 128, 256, 512, 1024], 3)
+    assert round(model.count_params() / 1e6, 1) == 31.0
+
+
+@pytest.mark.parametrize("size", [32, 48, 144])
+def test_output_has_the_size_of_the_input(size):
+    model = unet.build_model(image_size=size, base_filters=2, num_classes=5)
+    assert model.output_shape == (None, size, size, 5)
+    image = np.random.default_rng(0).random((2, size, size, 3), np.float32)
+    probabilities = model.predict_on_batch(image)
+    assert probabilities.dtype == np.float32
+    np.testing.assert_allclose(probabilities.sum(axis=-1), 1, rtol=1e-5)
+
+
+def test_every_weight_gets_a_gradient():
+    model = unet.build_model(image_size=32, base_filters=4, dropout=0.0)
+    rng = np.random.default_rng(0)
+    image = tf.constant(rng.random((2, 32, 32, 3), np.float32))
+    weighting = tf.constant(rng.random((2, 32, 32, 3), np.float32))
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_mean(weighting * tf.math.log(model(image, training=True)))
+    gradients = tape.gradient(loss, [weight.value for weight in model.trainable_weights])
+    for weight, gradient in zip(model.trainable_weights, gradients, strict=True):
+        assert gradient is not None, weight.path
+        assert np.abs(gradient).max() > 0, weight.path
+
+
+def test_skip_connections_carry_detail_past_the_bottom():
+    """With the bottom cut off, a change of one pixel still shows at that pixel, and only near."""
+    model = unet.build_model(image_size=64, base_filters=4)
+    (bottom,) = (layer for layer in model.layers if layer.__class__.__name__ == "Dropout")
+    above = bottom.output._keras_history.operation._outbound_nodes[0].operation
+    assert above.__class__.__name__ == "Conv2DTranspose"
+    above.set_weights([np.zeros_like(weight) for weight in above.get_weights()])
+    image = np.full((1, 64, 64, 3), 0.5, np.float32)
+    changed = image.copy()
+    changed[0, 32, 32] = 1
+    difference = np.abs(model.predict_on_batch(changed) - model.predict_on_batch(image)).sum(-1)[0]
+    assert difference[32, 32] > 0
+    assert difference[32, 32] > 3 * difference[:8].max()
