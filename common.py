@@ -14,6 +14,7 @@ import platform
 import re
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -54,7 +55,6 @@ with _muted_stderr():  # TensorFlow greets with a page that no log level holds b
 JIT_COMPILE = "auto" if ON_GPU or keras.backend.backend() != "tensorflow" else False
 
 PET_CLASSES = ("pet", "background", "border")  # the trimap's 1, 2, 3 in that order
-VALIDATION_PERCENT = 10  # of the training pictures, kept apart to choose the best weights
 
 # Okabe and Ito's palette, made for color-blind readers (jfly.uni-koeln.de/color).
 COLORS = ("#E69F00", "#0072B2", "#F0E442", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
@@ -76,8 +76,13 @@ SHARED_LIMITS = {
     "runs_dir": str,
     "batch_size": range(1, 4097),
     "seed": range(2**31),
+    "epochs": range(1, 100_001),
     "patience": range(10_001),
+    "learning_rate": (1e-8, 1.0),
+    "weight_decay": (0.0, 1.0),
     "augmentation": (0.0, 2.0),
+    "dropout": (0.0, 0.95),
+    "batch_norm_momentum": (0.0, 0.999),
 }
 
 
@@ -104,16 +109,14 @@ def parse_flags(script, limits, arguments=None):
     source = Path(script["__file__"]).read_text(encoding="utf-8")
     limits = SHARED_LIMITS | limits
     for name, comment in re.findall(r"^([A-Z][A-Z0-9_]*) *=[^#\n]*(?:# *(.*))?$", source, re.M):
-        options = {
-            "default": script[name],
-            "help": f"{comment} (default: {script[name]})".replace("%", "%%"),
-        }
+        about = f"{comment} (default: {script[name]})".replace("%", "%%")
         if isinstance(script[name], bool):
-            options["action"] = argparse.BooleanOptionalAction
+            kind = {"action": argparse.BooleanOptionalAction}
         else:
             is_number = isinstance(limits.get(name.lower()), tuple)
-            options |= {"type": float if is_number else type(script[name]), "metavar": ""}
-        parser.add_argument("--" + name.lower().replace("_", "-"), **options)
+            kind = {"type": float if is_number else type(script[name]), "metavar": ""}
+        flag = "--" + name.lower().replace("_", "-")
+        parser.add_argument(flag, default=script[name], help=about, **kind)
     flags = parser.parse_args(arguments)
     for name, value in vars(flags).items():
         if wanted := _refusal(value, limits.get(name)):
@@ -123,7 +126,13 @@ def parse_flags(script, limits, arguments=None):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message):
-        self.exit(2, f"{self.prog}: {message} (--help lists all flags)\n")
+        refuse(message)
+
+
+def refuse(message):
+    """End the program because of its flags: one line on stderr, status 2."""
+    print(f"{Path(sys.argv[0]).name}: {message} (--help lists all flags)", file=sys.stderr)
+    sys.exit(2)
 
 
 def _refusal(value, limit):
@@ -133,7 +142,7 @@ def _refusal(value, limit):
     if limit is str:
         return None if value.strip() else "some text"
     if isinstance(limit, list):
-        return None if value in limit else "one of " + ", ".join(limit)
+        return None if value in limit else "one of " + ", ".join(map(str, limit))
     if isinstance(limit, range):
         kind = "a whole number" if limit.step == 1 else f"a multiple of {limit.step}"
         return None if value in limit else f"{kind} from {limit[0]} to {limit[-1]}"
@@ -148,10 +157,11 @@ def _refusal(value, limit):
 class Data:
     """The three splits as batches of float32 (N, S, S, 3) in [0, 1] and uint8 (N, S, S, 1).
 
-    `train` repeats for ever, so `fit` needs `steps_per_epoch`; the others end.
+    `train_from(epoch)` is what is seen from that epoch on, counted from 0. It never ends, so
+    `fit` needs `steps_per_epoch`; the others end.
     """
 
-    train: tf.data.Dataset
+    train_from: Callable[[int], tf.data.Dataset]
     validation: tf.data.Dataset
     test: tf.data.Dataset
     counts: dict  # pictures in each of the three
@@ -177,16 +187,15 @@ def load_data(flags):
         UserError: the dataset cannot be had, or is too small to train on.
     """
     if flags.dataset == "synthetic":
-        splits = load_synthetic()
-        title = "synthetic pictures (drawn, not photographed)"
+        title, splits = "synthetic pictures (drawn, not photographed)", load_synthetic()
     else:
-        splits = load_oxford_iiit_pet(flags.data_dir)
-        title = "Oxford-IIIT Pet"
+        title, splits = "Oxford-IIIT Pet", load_oxford_iiit_pet(flags.data_dir)
     counts = {name: int(split.cardinality()) for name, split in splits.items()}
+    counted = ", ".join(f"{count} {name}" for name, count in counts.items())
     steps = counts["train"] // flags.batch_size
     if not steps or not counts["validation"] or not counts["test"]:
         raise UserError(
-            f"{flags.dataset} is too small: {_counted(counts)} pictures. --batch-size "
+            f"{flags.dataset} is too small: {counted} pictures. --batch-size "
             f"{flags.batch_size} needs as many to train on, and one each to validate and test."
         )
 
@@ -197,23 +206,20 @@ def load_data(flags):
         return augment(*picture, (flags.seed, position), flags.augmentation)
 
     splits = {name: split.map(small, tf.data.AUTOTUNE) for name, split in splits.items()}
-    train = (
-        splits["train"]
-        .cache()
-        .shuffle(counts["train"], seed=flags.seed)
-        .take(steps * flags.batch_size)  # whole batches only: one shape, one compiled step
-        .repeat()
-        .enumerate()
-        .map(augmented, tf.data.AUTOTUNE)
-    )
+    pictures = steps * flags.batch_size  # whole batches only: one shape, one compiled step
+    shuffled = splits["train"].cache().shuffle(counts["train"], seed=flags.seed).take(pictures)
+    stream = shuffled.repeat().enumerate()
 
     def batches(split):
         split = split.map(normalize, tf.data.AUTOTUNE)
         return split.batch(flags.batch_size).prefetch(tf.data.AUTOTUNE)
 
-    print(f"Data: {title}: {_counted(counts)} pictures, {flags.image_size} px")
+    def train_from(epoch):
+        return batches(stream.skip(epoch * pictures).map(augmented, tf.data.AUTOTUNE))
+
+    print(f"Data: {title}: {counted} pictures, {flags.image_size} px")
     return Data(
-        train=batches(train),
+        train_from=train_from,
         validation=batches(splits["validation"].cache()),
         test=batches(splits["test"]),
         counts=counts,
@@ -221,10 +227,6 @@ def load_data(flags):
         class_names=PET_CLASSES,
         title=title,
     )
-
-
-def _counted(counts):
-    return ", ".join(f"{count} {name}" for name, count in counts.items())
 
 
 def load_oxford_iiit_pet(data_dir):
@@ -259,8 +261,7 @@ def load_oxford_iiit_pet(data_dir):
         dataset = builder.as_dataset(split=split, decoders=wanted, shuffle_files=False)
         return dataset.map(lambda pet: (pet["image"], pet["segmentation_mask"] - 1))
 
-    cut = 100 - VALIDATION_PERCENT
-    splits = {"train": f"train[:{cut}%]", "validation": f"train[{cut}%:]", "test": "test"}
+    splits = {"train": "train[:90%]", "validation": "train[90%:]", "test": "test"}
     return {name: load(split) for name, split in splits.items()}
 
 
@@ -522,17 +523,12 @@ class Run:
         ]
         if flags.patience:
             self.callbacks += [keras.callbacks.EarlyStopping(patience=flags.patience, **best)]
+        backend = keras.backend.backend()
         versions = {module.__name__: module.__version__ for module in (keras, tf, np)}
-        _write_json(
-            self.folder / "hyperparameters.json",
-            {
-                **vars(flags),
-                "backend": keras.backend.backend(),
-                "device": device(),
-                "versions": {"python": platform.python_version(), **versions},
-            },
-        )
-        print(f"Device: {device()}, Keras {keras.__version__} on {keras.backend.backend()}")
+        versions["python"] = platform.python_version()
+        used = {**vars(flags), "backend": backend, "device": device(), "versions": versions}
+        _write_json(self.folder / "hyperparameters.json", used)
+        print(f"Device: {device()}, Keras {keras.__version__} on {backend}")
         print(f"Results: {self.folder}")
 
     def finish(self, model, data):
@@ -552,20 +548,18 @@ class Run:
 
         confusions = evaluate(model, data.test, len(data.class_names))
         scores = scores_from_confusion(confusions.sum(axis=0), data.class_names)
-        metrics = {
-            **scores,
+        pictures_seen = self.watch.steps * self.flags.batch_size
+        metrics = scores | {
             "parameters": model.count_params(),
             "dataset": self.flags.dataset,
             "image_size": self.flags.image_size,
             "epochs": self.watch.epochs,
             "train_seconds": round(self.watch.seconds, 1),
-            "images_per_second": round(
-                self.watch.steps * self.flags.batch_size / self.watch.seconds, 2
-            ),
+            "images_per_second": round(pictures_seen / self.watch.seconds, 2),
         }
         _write_json(self.folder / "metrics.json", metrics)
         title = f"{model.name} on {data.title}"
-        plot_history(self.folder / "history.csv", self.folder / "history.png", title)
+        plot_history(self.folder / "history.csv", title, self.watch.stages[1:])
         plot_predictions(self.folder / "predictions.png", model, data, confusions, title)
         _print_scores(scores, data)
         _print_runs(Path(self.flags.runs_dir), self.flags.dataset)
@@ -604,8 +598,10 @@ class _Watch(keras.callbacks.Callback):
     def __init__(self, folder):
         super().__init__()
         self.folder, self.epochs, self.steps, self.seconds = folder, 0, 0, 0.0
+        self.stages = []  # how many epochs were over when each `fit` began
 
     def on_train_begin(self, logs=None):
+        self.stages.append(self.epochs)
         self.begun = time.perf_counter() - self.seconds
 
     def on_train_batch_end(self, batch, logs=None):
@@ -721,8 +717,14 @@ def _print_runs(runs_dir, dataset):
 # --- Pictures ---------------------------------------------------------------------------------
 
 
-def plot_history(table, path, title):
-    """Draw loss and mean IoU by epoch from a CSVLogger's table."""
+def plot_history(table, title, stages=()):
+    """Draw loss and mean IoU by epoch, from a CSVLogger's table into a PNG beside it.
+
+    Args:
+        table: Path of the CSV file.
+        title: str, above the figure.
+        stages: epochs, counted from 0, with which a further stage of the training began.
+    """
     with open(table, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     epochs = range(1, len(rows) + 1)
@@ -731,15 +733,17 @@ def plot_history(table, path, title):
         for key, label, color in ((name, "training", 1), (f"val_{name}", "validation", 6)):
             values = [float(row[key]) for row in rows]
             axis.plot(epochs, values, label=label, color=COLORS[color], marker="o", markersize=3)
+        for stage in stages:
+            axis.axvline(stage + 0.5, color="black", linestyle="--", label="next stage")
         axis.set(xlabel="epoch", ylabel=name.replace("_iou", " IoU"))
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
     best = max(epochs, key=lambda epoch: float(rows[epoch - 1]["val_mean_iou"]))
     axes[1].axvline(best, color="gray", linestyle=":", label=f"best: epoch {best}")
-    axes[0].legend()
-    axes[1].legend()
+    for axis in axes:
+        axis.legend()
     figure.suptitle(title)
-    _save(figure, path)
+    _save(figure, table.with_suffix(".png"))
 
 
 def plot_predictions(path, model, data, confusions, title, rows=6):
@@ -765,15 +769,14 @@ def plot_predictions(path, model, data, confusions, title, rows=6):
         image, mask = shown[number]
         predicted = np.argmax(model.predict_on_batch(image[None])[0], axis=-1)
         overlay = 0.5 * image + 0.5 * colors(predicted)[..., :3]
-        panels = (image, colors(mask[..., 0]), colors(predicted), overlay)
-        names = (
-            f"picture, rank {rank + 1} of {len(scores)}",
-            "truth",
-            f"prediction, IoU {scores[number]:.2f}",
-            "overlay",
-        )
-        for axis, panel, name in zip(row, panels, names, strict=True):
-            axis.imshow(panel)
+        panels = {
+            f"picture, rank {rank + 1} of {len(scores)}": image,
+            "truth": colors(mask[..., 0]),
+            f"prediction, IoU {scores[number]:.2f}": colors(predicted),
+            "overlay": overlay,
+        }
+        for axis, (name, panel) in zip(row, panels.items(), strict=True):
+            axis.imshow(panel, interpolation="nearest")
             axis.set_title(name, fontsize=9)
             axis.axis("off")
     patches = [

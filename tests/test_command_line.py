@@ -3,7 +3,7 @@
 import pytest
 from conftest import load_script, run_script
 
-SCRIPTS = ["Unet-keras"]
+SCRIPTS = ["Unet-keras", "FCN-keras"]
 
 
 def main_with(monkeypatch, script, *flags):
@@ -42,21 +42,28 @@ def test_refuses_shared_flags(monkeypatch, capsys, script, flag, value, allowed)
 
 
 @pytest.mark.parametrize(
-    ("flag", "value"),
+    ("script", "flag", "value"),
     [
-        ("--epochs", "0"),
-        ("--learning-rate", "nan"),
-        ("--learning-rate", "inf"),
-        ("--learning-rate", "0"),
-        ("--weight-decay", "-1"),
-        ("--base-filters", "0"),
-        ("--dropout", "1"),
-        ("--batch-norm-momentum", "1"),
+        ("Unet-keras", "--epochs", "0"),
+        ("Unet-keras", "--learning-rate", "nan"),
+        ("Unet-keras", "--learning-rate", "inf"),
+        ("Unet-keras", "--learning-rate", "0"),
+        ("Unet-keras", "--weight-decay", "-1"),
+        ("Unet-keras", "--base-filters", "0"),
+        ("Unet-keras", "--dropout", "1"),
+        ("Unet-keras", "--batch-norm-momentum", "1"),
+        ("FCN-keras", "--image-size", "144"),
+        ("FCN-keras", "--stride", "4"),
+        ("FCN-keras", "--decoder-epochs", "-1"),
+        ("FCN-keras", "--fine-tune-epochs", "-1"),
+        ("FCN-keras", "--fine-tune-learning-rate", "0"),
+        ("FCN-keras", "--fc-filters", "0"),
+        ("FCN-keras", "--pretrained", ""),
     ],
 )
-def test_refuses_unet_flags(monkeypatch, capsys, flag, value):
+def test_refuses_flags_of_one_script(monkeypatch, capsys, script, flag, value):
     with pytest.raises(SystemExit) as stopped:
-        main_with(monkeypatch, "Unet-keras", flag, value)
+        main_with(monkeypatch, script, flag, value)
     assert stopped.value.code == 2
     assert f"{flag} " in capsys.readouterr().err
 

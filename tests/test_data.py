@@ -38,7 +38,7 @@ def test_pictures_and_masks_come_out_as_they_went_in(pets):
 def test_batches_have_the_documented_form(pet_flags):
     data = common.load_data(pet_flags)
     assert data.steps_per_epoch == 9
-    for split in (data.train, data.validation, data.test):
+    for split in (data.train_from(0), data.validation, data.test):
         for image, mask in batches(split, 3):
             assert image.shape[1:] == (32, 32, 3)
             assert mask.shape == (*image.shape[:3], 1)
@@ -50,20 +50,30 @@ def test_batches_have_the_documented_form(pet_flags):
 
 
 def test_same_seed_same_batches(pet_flags):
-    first = batches(common.load_data(pet_flags).train, 20)
-    second = batches(common.load_data(pet_flags).train, 20)
+    first = batches(common.load_data(pet_flags).train_from(0), 20)
+    second = batches(common.load_data(pet_flags).train_from(0), 20)
     for (image, mask), (image_again, mask_again) in zip(first, second, strict=True):
         np.testing.assert_array_equal(image, image_again)
         np.testing.assert_array_equal(mask, mask_again)
     pet_flags.seed = 8
-    other = batches(common.load_data(pet_flags).train, 1)
+    other = batches(common.load_data(pet_flags).train_from(0), 1)
     assert not np.array_equal(first[0][0], other[0][0])
+
+
+def test_a_later_epoch_is_the_same_whether_or_not_the_earlier_ones_were_read(pet_flags):
+    through = batches(common.load_data(pet_flags).train_from(0), 20)[18:]
+    straight = batches(common.load_data(pet_flags).train_from(2), 2)
+    for (image, mask), (image_again, mask_again) in zip(through, straight, strict=True):
+        np.testing.assert_array_equal(image, image_again)
+        np.testing.assert_array_equal(mask, mask_again)
 
 
 def test_an_epoch_has_every_picture_once_and_no_two_epochs_are_alike(pet_flags):
     pet_flags.augmentation = 0.0
     steps = 9
-    images = np.concatenate([image for image, _ in batches(common.load_data(pet_flags).train, 18)])
+    images = np.concatenate(
+        [image for image, _ in batches(common.load_data(pet_flags).train_from(0), 18)]
+    )
     epochs = [[one.tobytes() for one in images[i * 4 * steps :][: 4 * steps]] for i in range(2)]
     assert len(set(epochs[0])) == len(epochs[0]) == 36
     assert set(epochs[0]) == set(epochs[1])
@@ -71,7 +81,9 @@ def test_an_epoch_has_every_picture_once_and_no_two_epochs_are_alike(pet_flags):
 
 
 def test_the_same_picture_is_augmented_anew_in_every_epoch(pet_flags):
-    images = np.concatenate([image for image, _ in batches(common.load_data(pet_flags).train, 18)])
+    images = np.concatenate(
+        [image for image, _ in batches(common.load_data(pet_flags).train_from(0), 18)]
+    )
     assert len({one.tobytes() for one in images}) == len(images)
 
 

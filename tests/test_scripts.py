@@ -15,7 +15,11 @@ import pytest
 from conftest import SMALL, finished_run, load_script, run_script
 from matplotlib.image import imread
 
-NETWORKS = {"unet": ("Unet-keras", ["--base-filters", "4", "--epochs", "2"])}
+STAGES = ["--decoder-epochs", "1", "--fine-tune-epochs", "1"]
+NETWORKS = {
+    "unet": ("Unet-keras", ["--base-filters", "4", "--epochs", "2"]),
+    "fcn": ("FCN-keras", ["--pretrained", "none", "--fc-filters", "8", *STAGES]),
+}
 
 
 @pytest.fixture(scope="module", params=list(NETWORKS))

@@ -1,0 +1,188 @@
+"""FCN against VGG-16, the paper, and plain bilinear upsampling."""
+
+import os
+
+import common
+import keras
+import numpy as np
+import pytest
+from conftest import finished_run, load_script, run_script
+
+fcn = load_script("FCN-keras")
+
+# VGG-16, configuration D: name, input and output channels of its 3x3 convolutions.
+WIDTHS = [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)]
+
+
+def encoder_layers(model):
+    return [layer for layer in model.layers if layer.name.startswith("block") and layer.weights]
+
+
+def weights_of(layers):
+    return [weight for layer in layers for weight in layer.get_weights()]
+
+
+def decoder_layers(model):
+    return [layer for layer in model.layers if layer.weights and layer not in encoder_layers(model)]
+
+
+def small_model(**more):
+    return fcn.build_model(image_size=32, pretrained="none", fc_filters=8, **more)
+
+
+def test_the_encoder_is_vgg16():
+    model = small_model()
+    shapes, inputs = {}, 3
+    for block, (width, count) in enumerate(WIDTHS, start=1):
+        for number in range(1, count + 1):
+            shapes[f"block{block}_conv{number}"] = [(3, 3, inputs, width), (width,)]
+            inputs = width
+    found = {layer.name: [tuple(w.shape) for w in layer.weights] for layer in encoder_layers(model)}
+    assert found == shapes
+    assert sum(weight.size for weight in weights_of(encoder_layers(model))) == 14_714_688
+
+
+def test_4096_channels_build_the_network_of_the_paper():
+    """fc6 and fc7 have the weights of VGG-16's, 102,764,544 and 16,781,312."""
+    model = fcn.build_model(image_size=64, pretrained="none", fc_filters=4096)
+    assert model.get_layer("fc6").count_params() == 102_764_544
+    assert model.get_layer("fc7").count_params() == 16_781_312
+    assert 134.2e6 < model.count_params() < 134.4e6  # FCN-8s: 134 million (paper, table 1)
+
+
+@pytest.mark.parametrize(("stride", "scores"), [(8, 3), (16, 2), (32, 1)])
+@pytest.mark.parametrize("size", [64, 160])
+def test_all_strides_build_and_give_the_size_of_the_input(stride, scores, size):
+    model = fcn.build_model(
+        image_size=size, pretrained="none", stride=stride, fc_filters=8, num_classes=4
+    )
+    assert model.output_shape == (None, size, size, 4)
+    assert sum(layer.name.startswith("score_") for layer in model.layers) == scores
+    image = np.random.default_rng(0).random((1, size, size, 3), np.float32)
+    np.testing.assert_allclose(model.predict_on_batch(image).sum(-1), 1, rtol=1e-5)
+
+
+@pytest.mark.parametrize("factor", [2, 8, 16, 32])
+def test_upsampling_starts_as_bilinear_interpolation(factor):
+    inputs = keras.Input((9, 9, 3))
+    model = keras.Model(inputs, fcn.upsample(inputs, factor, "up"))
+    scores = np.random.default_rng(0).normal(size=(2, 9, 9, 3)).astype("float32")
+    wanted = keras.ops.image.resize(scores, (9 * factor, 9 * factor), interpolation="bilinear")
+    inside = slice(factor, -factor)
+    np.testing.assert_allclose(
+        model.predict_on_batch(scores)[:, inside, inside],
+        keras.ops.convert_to_numpy(wanted)[:, inside, inside],
+        atol=1e-5,
+    )
+
+
+def test_preprocessing_in_the_model_is_keras_own():
+    model = small_model()
+    first = model.get_layer("block1_conv1")
+    preprocessing = keras.Model(model.inputs, first.input)
+    image = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")
+    wanted = keras.applications.vgg16.preprocess_input(image.copy())
+    np.testing.assert_allclose(preprocessing.predict_on_batch(image / 255), wanted, atol=1e-3)
+
+
+def test_the_first_prediction_is_undecided():
+    """Score layers start at zero: every class is as likely, whatever VGG's features are."""
+    image = np.random.default_rng(0).random((1, 32, 32, 3), np.float32)
+    np.testing.assert_allclose(small_model().predict_on_batch(image), 1 / 3, rtol=1e-6)
+
+
+def batch(rng, count=4):
+    image = rng.random((count, 32, 32, 3), np.float32)
+    return image, rng.integers(0, 3, (count, 32, 32, 1), np.uint8)
+
+
+def train(model, learning_rate=1e-3, steps=3):
+    """A few steps; the loss of each."""
+    model.compile(
+        keras.optimizers.AdamW(learning_rate), common.segmentation_loss, jit_compile=False
+    )
+    images, masks = batch(np.random.default_rng(0))
+    return [float(model.train_on_batch(images, masks)) for _ in range(steps)]
+
+
+def test_frozen_weights_stay_and_all_move_when_released():
+    model = small_model(dropout=0.0)
+    encoder, decoder = encoder_layers(model), decoder_layers(model)
+    fcn.set_encoder_trainable(model, False)
+    before = weights_of(encoder), weights_of(decoder)
+    train(model)
+    for old, new in zip(before[0], weights_of(encoder), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert all((old != new).any() for old, new in zip(before[1], weights_of(decoder), strict=True))
+
+    fcn.set_encoder_trainable(model, True)
+    before = weights_of(encoder + decoder)
+    train(model)
+    after = weights_of(encoder + decoder)
+    assert all((old != new).any() for old, new in zip(before, after, strict=True))
+
+
+def test_features_in_the_hundreds_do_not_blow_up_the_first_steps():
+    """A random VGG-16, scaled so that its features are as large as the pretrained one's."""
+    model = small_model(dropout=0.0)
+    for layer in encoder_layers(model):
+        kernel, bias = layer.get_weights()
+        layer.set_weights([kernel * 1.6, bias])
+    pools = [model.get_layer(f"block{block}_pool").output for block in (3, 4, 5)]
+    images, _ = batch(np.random.default_rng(0))
+    assert max(p.max() for p in keras.Model(model.inputs, pools).predict_on_batch(images)) > 300
+    fcn.set_encoder_trainable(model, False)
+    losses = train(model, steps=15)
+    assert losses[0] == pytest.approx(np.log(3) + 2 / 3, abs=0.02)  # undecided between three
+    assert max(losses) < losses[0] + 0.1
+    assert losses[-1] < losses[0]
+
+
+def test_a_weights_file_is_loaded_and_used(tmp_path):
+    path = tmp_path / "vgg16.weights.h5"
+    vgg16 = keras.applications.VGG16(include_top=False, weights=None)
+    vgg16.save_weights(path)
+    model = fcn.build_model(image_size=32, pretrained=str(path), fc_filters=8)
+    for written, loaded in zip(vgg16.get_weights(), weights_of(encoder_layers(model)), strict=True):
+        np.testing.assert_array_equal(written, loaded)
+
+
+@pytest.mark.parametrize("content", [None, b"no weights"])
+def test_a_file_that_holds_no_weights_is_named(tmp_path, content):
+    path = tmp_path / "vgg16.weights.h5"
+    if content:
+        path.write_bytes(content)
+    with pytest.raises(common.UserError) as stopped:
+        fcn.load_vgg16(str(path))
+    assert str(path) in str(stopped.value)
+    assert "--pretrained none" in str(stopped.value)
+
+
+def test_without_a_network_the_message_says_what_to_do(monkeypatch, tmp_path, pets):
+    """An unreachable proxy stands in for the dead network."""
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    process = run_script("FCN-keras", "--data-dir", pets, "--image-size", 32, cwd=tmp_path)
+    assert process.returncode == 1
+    assert "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5" in process.stderr
+    assert str(tmp_path / "keras" / "models") in process.stderr
+    assert "--pretrained none" in process.stderr
+    assert len(process.stderr.splitlines()) == 2
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("epochs", [(0, 1), (1, 0)])
+def test_either_stage_may_be_left_out(tmp_path, pets, epochs):
+    decoder, fine_tune = epochs
+    flags = ["--data-dir", pets, "--image-size", 32, "--batch-size", 4, "--pretrained", "none"]
+    flags += ["--fc-filters", 8, "--decoder-epochs", decoder, "--fine-tune-epochs", fine_tune]
+    process = run_script("FCN-keras", *flags, cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    assert finished_run(tmp_path / "runs", "fcn").metrics["epochs"] == 1
+
+
+def test_leaving_out_both_stages_is_refused(tmp_path):
+    process = run_script("FCN-keras", "--decoder-epochs", 0, "--fine-tune-epochs", 0, cwd=tmp_path)
+    assert process.returncode == 2
+    assert "both 0" in process.stderr
+    assert os.listdir(tmp_path) == []
