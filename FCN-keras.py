@@ -22,7 +22,8 @@ comes pretrained on ImageNet and stays frozen while the decoder learns; then all
 fine-tuned at a low learning rate. `python FCN-keras.py --help` lists all flags.
 """
 
-import socket
+import os
+from pathlib import Path
 
 import common
 import keras
@@ -49,6 +50,7 @@ DROPOUT = 0.5  # share of their features dropped in training
 BATCH_NORM_MOMENTUM = 0.9  # the default 0.99 lags behind on short trainings
 
 _IMAGENET_MEAN = (123.68, 116.779, 103.939)  # red, green and blue, 0 to 255
+_WEIGHTS_FOLDER = "https://storage.googleapis.com/tensorflow/keras-applications/vgg16"
 _WEIGHTS_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
 
@@ -64,20 +66,20 @@ def load_vgg16(pretrained):
     Raises:
         common.UserError: the weights cannot be downloaded or read.
     """
-    socket.setdefaulttimeout(15)  # seconds; without it a dead network hangs for minutes
+    folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
     try:
+        if pretrained == "imagenet" and not (folder / _WEIGHTS_FILE).exists():
+            common.check_network(f"{_WEIGHTS_FOLDER}/{_WEIGHTS_FILE}")  # Keras itself would hang
         weights = None if pretrained == "none" else pretrained
         return keras.applications.VGG16(include_top=False, weights=weights)
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         advice = "Give a weights file of VGG-16 without its top"
         if pretrained == "imagenet":
-            advice = f"Put {_WEIGHTS_FILE} into {keras.config.keras_home()}/models"
+            advice = f"Put {_WEIGHTS_FILE} into {folder}"
         raise common.UserError(
             f"--pretrained {pretrained}: {reason}\n{advice}, or do without: --pretrained none"
         ) from error
-    finally:
-        socket.setdefaulttimeout(None)
 
 
 def bilinear_kernel(factor, channels):
@@ -187,10 +189,7 @@ def main():
         (False, flags.decoder_epochs, flags.learning_rate),
         (True, flags.fine_tune_epochs, flags.fine_tune_learning_rate),
     )
-    for train_encoder, epochs, learning_rate in stages:
-        if not epochs:
-            continue
-        print(f"Training {'all layers' if train_encoder else 'the decoder'}: {epochs} epochs")
+    for train_encoder, epochs, learning_rate in (stage for stage in stages if stage[1]):
         set_encoder_trainable(model, train_encoder)
         steps = data.steps_per_epoch * epochs
         schedule = keras.optimizers.schedules.CosineDecay(

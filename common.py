@@ -9,20 +9,23 @@ import contextlib
 import csv
 import json
 import logging
+import math
 import os
 import platform
 import re
 import sys
+import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-import matplotlib
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 
@@ -41,7 +44,6 @@ def _muted_stderr():
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
 logging.getLogger("absl").setLevel(logging.ERROR)
-matplotlib.use("Agg")  # draws into files, so it needs no display
 with _muted_stderr():  # TensorFlow greets with a page that no log level holds back
     import keras
     import tensorflow as tf
@@ -258,11 +260,37 @@ def load_oxford_iiit_pet(data_dir):
     def load(split):
         # Without PartialDecoding tfds would also parse breed, species and head box.
         wanted = tfds.decode.PartialDecoding({"image": True, "segmentation_mask": True})
-        dataset = builder.as_dataset(split=split, decoders=wanted, shuffle_files=False)
+        options = tfds.ReadConfig(try_autocache=False)  # cached later, when they are small
+        dataset = builder.as_dataset(split=split, decoders=wanted, read_config=options)
         return dataset.map(lambda pet: (pet["image"], pet["segmentation_mask"] - 1))
 
     splits = {"train": "train[:90%]", "validation": "train[90%:]", "test": "test"}
     return {name: load(split) for name, split in splits.items()}
+
+
+def check_network(url, seconds=20):
+    """See whether a web server answers, through the environment's proxies if there are any.
+
+    Raises:
+        OSError: it does not, or a name server or proxy on the way keeps silent for so long.
+    """
+    problem = f"no answer from {url} within {seconds} seconds"
+
+    def ask():
+        nonlocal problem
+        try:
+            urllib.request.build_opener().open(url, timeout=seconds).close()
+            problem = None
+        except urllib.error.HTTPError:
+            problem = None  # even "forbidden" is an answer
+        except Exception as error:
+            problem = f"{url}: {error}"
+
+    thread = threading.Thread(target=ask, daemon=True)  # name look-ups know no time limit
+    thread.start()
+    thread.join(seconds)
+    if problem:
+        raise OSError(problem)
 
 
 def load_synthetic(counts=(720, 80, 160)):
@@ -274,6 +302,8 @@ def load_synthetic(counts=(720, 80, 160)):
     Returns:
         As `load_oxford_iiit_pet`.
     """
+
+    from synthetic_pets import draw_animal  # here: who has pictures needs no drawn ones
 
     def draw(split, number):
         image, trimap = draw_animal(np.random.default_rng((split, number)))
@@ -366,129 +396,6 @@ def normalize(image, mask):
     return tf.cast(image, tf.float32) / 255, mask
 
 
-# --- Synthetic pets ---------------------------------------------------------------------------
-# Every shape is a limb: a segment from (ax, ay) to (bx, by) with a radius at either end, as the
-# tuple (ax, ay, a_radius, bx, by, b_radius). Its distance function is simple, and so is that of
-# a whole animal (the smallest of its limbs'), which makes the band around the outline exact.
-
-
-def draw_animal(rng):
-    """Draw an animal on a cluttered background.
-
-    Fur and clutter take their colors from one palette, so color alone tells nothing; texture,
-    shading, face and shape do.
-
-    Args:
-        rng: numpy.random.Generator; all that is random comes from it.
-
-    Returns:
-        uint8 picture (H, W, 3), sides of 110 to 189 pixels, and uint8 trimap (H, W, 1) as in
-        Oxford-IIIT Pet: 1 animal, 2 background, 3 the band around the outline.
-    """
-    height, width = rng.integers(110, 190, 2)
-    center = np.array([height, width])[:, None, None] / 2
-    y, x = (np.mgrid[:height, :width] - center) / min(height, width)
-    grain = rng.normal(0, 1, (height, width))
-    palette = rng.uniform(0.1, 0.9, (6, 1)) + rng.uniform(-0.15, 0.15, (6, 3)) * [1, 0.3, 1]
-
-    image = palette[0] + 0.15 * _smooth_noise(rng, height, width, 3, 3)
-    for _ in range(rng.integers(6, 14)):
-        ax, ay, bx, by = rng.uniform(-0.7, 0.7, 4)
-        clutter = _limb_distance(x, y, (ax, ay, rng.uniform(0, 0.2), bx, by, rng.uniform(0, 0.2)))
-        rounding = rng.choice([0, 0.4]) * (np.clip(-clutter / 0.1, 0, 1) - 0.5)
-        color = palette[rng.integers(6)] + rng.choice([0, 0.06]) * grain[..., None]
-        image = np.where(clutter[..., None] < 0, color * (1 + rounding[..., None]), image)
-
-    limbs, head = _random_animal(rng)
-    zoom, angle, side = rng.uniform(0.4, 0.75), rng.normal(0, 0.25), rng.choice([-1, 1])
-    x, y = (x - rng.normal(0, 0.1)) * side / zoom, (y - rng.normal(0, 0.06)) / zoom
-    x, y = x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)
-    shag = rng.uniform(0.01, 0.04) * _smooth_noise(rng, height, width, 24)[..., 0]
-    outline = np.min([_limb_distance(x, y, limb) for limb in limbs], axis=0) + shag
-    fur = _fur(rng, x, y, outline, grain, palette)
-    image = np.where(outline[..., None] < 0, _with_face(fur, x, y, head), image)
-
-    light = 1 + 0.25 * _smooth_noise(rng, height, width, 1)
-    image = np.clip(image * light + rng.normal(0, 0.015, image.shape), 0, 1)
-    band = 0.022 / zoom  # to either side of the outline, as wide as in the photographs
-    trimap = np.select([outline < -band, outline > band], [1, 2], 3)
-    return np.rint(255 * image).astype(np.uint8), trimap.astype(np.uint8)[..., None]
-
-
-def _limb_distance(x, y, limb):
-    """Distance of each point from a limb's surface, negative inside."""
-    ax, ay, a_radius, bx, by, b_radius = limb
-    dx, dy = bx - ax, by - ay
-    along = np.clip(((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy + 1e-9), 0, 1)
-    return np.hypot(x - ax - along * dx, y - ay - along * dy) - (
-        a_radius + along * (b_radius - a_radius)
-    )
-
-
-def _smooth_noise(rng, height, width, cells, channels=1):
-    """Random values in [-1, 1] on a coarse grid, interpolated to (height, width, channels)."""
-
-    def weights(length):
-        position = np.linspace(0, cells, length)[:, None]
-        return np.clip(1 - np.abs(position - np.arange(cells + 1)), 0, 1)
-
-    grid = rng.uniform(-1, 1, (cells + 1, cells + 1, channels))
-    return np.einsum("hi,wj,ijc->hwc", weights(height), weights(width), grid, optimize=True)
-
-
-def _random_animal(rng):
-    """Limbs of an animal, each number a little off, and its head as (x, y, radius)."""
-    leg, tail = rng.uniform(0.45, 0.7), rng.uniform(-0.5, 0.3)
-    pose = rng.choice(["standing", "sitting", "lying", "portrait"])
-    if pose == "standing":
-        head = (0.68, -0.34, 0.21)
-        limbs = [(-0.45, 0, 0.21, 0.42, 0, 0.23), (0.42, 0, 0.17, *head[:2], 0.13)]
-        limbs += [(x, 0.1, 0.1, x, leg, 0.06) for x in (-0.55, -0.38, 0.36, 0.52)]
-        limbs += [(-0.6, -0.1, 0.07, -0.85, tail / 2, 0.06), (-0.85, tail / 2, 0.06, -1, tail, 0)]
-    elif pose == "sitting":
-        head = (0.12, -0.62, 0.24)
-        limbs = [(-0.05, 0.3, 0.33, 0.06, -0.15, 0.23), (0.06, -0.1, 0.2, *head[:2], 0.15)]
-        limbs += [(x, 0, 0.1, x + 0.06, 0.6, 0.07) for x in (0.1, 0.24)]
-        limbs += [(-0.2, 0.5, 0.15, 0.1, 0.58, 0.08), (-0.3, 0.5, 0.08, -0.75, 0.4 + tail / 2, 0)]
-    elif pose == "lying":
-        head = (0.62, -0.16, 0.22)
-        limbs = [(-0.5, 0.1, 0.24, 0.4, 0.1, 0.22), (0.4, 0, 0.18, *head[:2], 0.15)]
-        limbs += [(0.35, 0.26, 0.09, 0.8, 0.3, 0.06), (-0.4, 0.25, 0.12, -0.05, 0.32, 0.06)]
-        limbs += [(-0.65, 0.15, 0.07, -1, 0.25 + tail / 4, 0.04)]
-    else:
-        head = (0, -0.1, 0.42)
-        limbs = [(0, 0.25, 0.35, rng.uniform(-0.2, 0.2), 1.2, 0.6)]
-    x, y, r = head
-    limbs += [(x, y, r, x + rng.uniform(-0.2, 0.4) * r, y + 0.35 * r, 0.7 * r)]  # muzzle
-    spread, ear, tip = rng.uniform(0.5, 0.8), rng.choice([-1.5, -1.2, 0.4]), rng.uniform(0, 0.25)
-    for side in (-1, 1):  # ears: pointed, round or hanging
-        root, end = x + side * spread * r, x + side * (spread + 0.35) * r
-        limbs += [(root, y - 0.65 * r, 0.3 * r, end, y + ear * r, tip * r)]
-    return np.array(limbs) * rng.normal(1, 0.06, (len(limbs), 6)), head
-
-
-def _fur(rng, x, y, outline, grain, palette):
-    """Colors (H, W, 3) of a plain, striped, patched or pale-bellied coat with rounded shading."""
-    warp = _smooth_noise(rng, *outline.shape, 5)[..., 0]
-    coats = [warp > 2, np.sin(18 * x + 5 * warp) > 0.4, warp > 0.15, y > 0.15 + 0.1 * warp]
-    first, second = rng.permutation(palette)[:2]
-    color = np.where(coats[rng.integers(len(coats))][..., None], second, first)
-    slant = rng.integers(-1, 2)
-    hair = sum(np.roll(grain, (step, step * slant), (0, 1)) for step in range(4))
-    color = color + rng.uniform(0.02, 0.05) * hair[..., None]
-    return color * (0.65 + 0.5 * np.clip(-outline[..., None] / 0.2, 0, 1))
-
-
-def _with_face(color, x, y, head):
-    """Eyes and nose on a head (x, y, radius)."""
-    head_x, head_y, r = head
-    features = [(side, -0.1, size) for size in (0.17, 0.11) for side in (-0.42, 0.42)]
-    for across, down, size in [*features, (0, 0.4, 0.14)]:
-        inside = np.hypot(x - head_x - across * r, y - head_y - down * r) < size * r
-        color = np.where(inside[..., None], [0.55, 0.6, 0.2] if size == 0.17 else 0.05, color)
-    return color
-
-
 # --- Training ---------------------------------------------------------------------------------
 
 
@@ -569,7 +476,8 @@ class Run:
 def device():
     """The hardware that Keras computes on, in words."""
     names = keras.distribution.list_devices() if keras.backend.backend() == "jax" else []
-    names = names or [gpu.name for gpu in tf.config.list_physical_devices("GPU")]
+    for gpu in tf.config.list_physical_devices("GPU") if ON_GPU else []:
+        names.append(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name))
     return ", ".join(names) or f"CPU with {os.cpu_count()} cores"
 
 
@@ -602,6 +510,8 @@ class _Watch(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self.stages.append(self.epochs)
+        trained = sum(math.prod(weight.shape) for weight in self.model.trainable_weights)
+        print(f"Training {self.model.name}: {trained:,} of {self.model.count_params():,} weights")
         self.begun = time.perf_counter() - self.seconds
 
     def on_train_batch_end(self, batch, logs=None):
@@ -631,7 +541,10 @@ def _new_folder(parent):
 
 
 def _write_json(path, content):
-    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    """Write beside, then rename: who reads the file never sees half of it."""
+    beside = path.with_suffix(".tmp")
+    beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    beside.replace(path)
 
 
 # --- Evaluation -------------------------------------------------------------------------------
@@ -700,18 +613,16 @@ def _print_scores(scores, data):
 
 def _print_runs(runs_dir, dataset):
     """A table of all finished runs on a dataset, best first."""
-    runs = []
-    for path in runs_dir.glob("*/*/metrics.json"):
-        metrics = json.loads(path.read_text(encoding="utf-8"))
-        if metrics["dataset"] == dataset:
-            runs.append((metrics["mean_iou"], path.parent, metrics))
+    paths = runs_dir.glob("*/*/metrics.json")
+    runs = [(json.loads(path.read_text(encoding="utf-8")), path.parent) for path in paths]
     print(f"\nFinished runs on {dataset}, by mean IoU on its test split")
     print("  mean IoU   px  epochs  seconds  parameters  folder")
-    for score, folder, metrics in sorted(runs, key=lambda run: run[0], reverse=True):
-        print(
-            f"  {score:8.3f} {metrics['image_size']:4} {metrics['epochs']:7} "
-            f"{metrics['train_seconds']:8.0f} {metrics['parameters']:11,}  {folder}"
-        )
+    for run, folder in sorted(runs, key=lambda run: run[0]["mean_iou"], reverse=True):
+        if run["dataset"] == dataset:
+            print(
+                f"  {run['mean_iou']:8.3f} {run['image_size']:4} {run['epochs']:7} "
+                f"{run['train_seconds']:8.0f} {run['parameters']:11,}  {folder}"
+            )
 
 
 # --- Pictures ---------------------------------------------------------------------------------
@@ -728,7 +639,8 @@ def plot_history(table, title, stages=()):
     with open(table, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     epochs = range(1, len(rows) + 1)
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    axes = figure.subplots(1, 2)
     for axis, name in zip(axes, ("loss", "mean_iou"), strict=True):
         for key, label, color in ((name, "training", 1), (f"val_{name}", "validation", 6)):
             values = [float(row[key]) for row in rows]
@@ -743,7 +655,7 @@ def plot_history(table, title, stages=()):
     for axis in axes:
         axis.legend()
     figure.suptitle(title)
-    _save(figure, table.with_suffix(".png"))
+    figure.savefig(table.with_suffix(".png"), dpi=120)
 
 
 def plot_predictions(path, model, data, confusions, title, rows=6):
@@ -764,11 +676,12 @@ def plot_predictions(path, model, data, confusions, title, rows=6):
     shown = {number: picture for number, picture in pictures if number in chosen}
     colors = ListedColormap(COLORS[: len(data.class_names)])
 
-    figure, axes = plt.subplots(len(chosen), 4, figsize=(9, 2.4 * len(chosen)), squeeze=False)
+    figure = Figure(figsize=(9, 2.4 * len(chosen) + 0.6))
+    axes = figure.subplots(len(chosen), 4, squeeze=False)
     for row, number, rank in zip(axes, chosen, ranks, strict=True):
         image, mask = shown[number]
         predicted = np.argmax(model.predict_on_batch(image[None])[0], axis=-1)
-        overlay = 0.5 * image + 0.5 * colors(predicted)[..., :3]
+        overlay = 0.55 * image + 0.45 * colors(predicted)[..., :3]
         panels = {
             f"picture, rank {rank + 1} of {len(scores)}": image,
             "truth": colors(mask[..., 0]),
@@ -786,9 +699,4 @@ def plot_predictions(path, model, data, confusions, title, rows=6):
     figure.suptitle(f"{title}: test pictures from best to worst")
     figure.tight_layout(rect=(0, 0.03, 1, 0.99))
     figure.legend(handles=patches, loc="lower center", ncols=len(patches), frameon=False)
-    _save(figure, path)
-
-
-def _save(figure, path):
     figure.savefig(path, dpi=120)
-    plt.close(figure)

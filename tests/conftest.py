@@ -14,9 +14,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import common  # noqa: E402  (before TensorFlow, which it quiets)
 import tensorflow as tf  # noqa: E402
 import tensorflow_datasets as tfds  # noqa: E402
+
+from synthetic_pets import draw_animal  # noqa: E402
 
 TRAIN_COUNT, TEST_COUNT = 40, 6
 # Small enough for seconds, large enough for all levels of every network.
@@ -62,7 +63,7 @@ def pets(tmp_path_factory):
         folder.mkdir(parents=True)
     names = [f"Bengal_{number}" for number in range(TRAIN_COUNT + TEST_COUNT)]
     for number, name in enumerate(names):
-        image, trimap = common.draw_animal(np.random.default_rng(number))
+        image, trimap = draw_animal(np.random.default_rng(number))
         # As in the real set, a few pictures are no JPEG, whatever their name says.
         encode = tf.io.encode_png if number in (3, TRAIN_COUNT) else tf.io.encode_jpeg
         (images / f"{name}.jpg").write_bytes(encode(image).numpy())

@@ -7,6 +7,8 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from conftest import TEST_COUNT, TRAIN_COUNT
 
+from synthetic_pets import draw_animal
+
 
 def batches(dataset, count):
     return [(image.numpy(), mask.numpy()) for image, mask in dataset.take(count)]
@@ -24,7 +26,7 @@ def test_splits_are_disjoint_and_complete(pets):
 
 def test_pictures_and_masks_come_out_as_they_went_in(pets):
     """The mask without loss, ids one less than the trimap's; the picture as JPEG leaves it."""
-    drawn = [common.draw_animal(np.random.default_rng(n)) for n in range(TRAIN_COUNT, 46)]
+    drawn = [draw_animal(np.random.default_rng(n)) for n in range(TRAIN_COUNT, 46)]
     found = 0
     for image, mask in common.load_oxford_iiit_pet(str(pets))["test"].as_numpy_iterator():
         assert image.dtype == mask.dtype == np.uint8
@@ -140,8 +142,8 @@ def test_resize_keeps_classes_and_alignment():
 def test_drawn_animals():
     trimaps = []
     for number in range(20):
-        image, trimap = common.draw_animal(np.random.default_rng(number))
-        again, _ = common.draw_animal(np.random.default_rng(number))
+        image, trimap = draw_animal(np.random.default_rng(number))
+        again, _ = draw_animal(np.random.default_rng(number))
         np.testing.assert_array_equal(image, again)
         assert image.dtype == trimap.dtype == np.uint8
         assert image.shape == (*trimap.shape[:2], 3)

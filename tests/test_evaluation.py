@@ -1,5 +1,9 @@
 """Loss and metrics against values computed by hand."""
 
+import http.server
+import threading
+import time
+
 import common
 import keras
 import numpy as np
@@ -90,6 +94,43 @@ def test_nan_ends_the_training_with_a_word(tmp_path):
     watch = common._Watch(tmp_path)
     with pytest.raises(common.UserError, match=r"nan in epoch 1, step 6: try a lower learning"):
         model.fit(inputs, targets, batch_size=1, shuffle=False, callbacks=[watch], verbose=0)
+
+
+@pytest.fixture
+def server():
+    """A web server that answers 403, or nothing at all to /silent."""
+    ends = threading.Event()
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            if self.path == "/silent":
+                ends.wait(30)
+            else:
+                self.send_error(403)
+
+        def log_message(self, *arguments):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{web.server_port}"
+        ends.set()
+        web.shutdown()
+
+
+def test_a_server_that_answers_is_a_network(server, monkeypatch):
+    common.check_network(f"{server}/forbidden")
+    monkeypatch.setenv("http_proxy", server)  # asked in place of a host that does not exist
+    common.check_network("http://nowhere.invalid/")
+
+
+def test_silence_and_refusal_are_no_network(server):
+    begin = time.perf_counter()
+    with pytest.raises(OSError, match="/silent"):
+        common.check_network(f"{server}/silent", seconds=1)
+    assert time.perf_counter() - begin < 10
+    with pytest.raises(OSError, match="refused"):
+        common.check_network("http://127.0.0.1:9/")
 
 
 def test_runs_get_folders_of_their_own_even_within_a_second(tmp_path):
