@@ -14,21 +14,26 @@ arXiv:1411.4038.
                                                                  class probabilities
 
 VGG-16 ended in fully connected layers, which need one fixed input size and forget where things
-are. As convolutions, the same layers give a coarse map of class scores. The decoder adds to it
-the scores of two earlier, finer layers and upsamples with transposed convolutions.
+are. As convolutions, such layers give a coarse map of class scores. The decoder adds to it the
+scores of two earlier, finer layers and upsamples with transposed convolutions.
 
 Training all of it at once from nothing is hard, so encoder and decoder are trained apart: VGG-16
 comes pretrained on ImageNet and stays frozen while the decoder learns; then all of it is
 fine-tuned at a low learning rate. `python FCN-keras.py --help` lists all flags.
+
+Departures from the paper: these two stages (it goes from FCN-32s to 16s to 8s); the layers after
+pool5 start at random and are narrower; the taps are batch-normalized; all upsampling is learned;
+and padding makes the sizes fit without cropping.
 """
 
 import os
+import socket
 from pathlib import Path
 
-import common
+import common  # first: it quiets TensorFlow's import
 import keras
 import numpy as np
-from keras import layers, ops
+from keras import layers
 
 DATASET = "oxford_iiit_pet"  # oxford_iiit_pet or synthetic
 DATA_DIR = "~/tensorflow_datasets"  # where tfds keeps prepared datasets
@@ -49,52 +54,51 @@ FC_FILTERS = 512  # channels of the two convolutionalized fully connected layers
 DROPOUT = 0.5  # share of their features dropped in training
 BATCH_NORM_MOMENTUM = 0.9  # the default 0.99 lags behind on short trainings
 
-_IMAGENET_MEAN = (123.68, 116.779, 103.939)  # red, green and blue, 0 to 255
+_IMAGENET_MEAN = (103.939, 116.779, 123.68)  # blue, green and red, 0 to 255
 _WEIGHTS_FOLDER = "https://storage.googleapis.com/tensorflow/keras-applications/vgg16"
 _WEIGHTS_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
 
 def load_vgg16(pretrained):
-    """VGG-16 without its classifier (Simonyan and Zisserman 2015, arXiv:1409.1556).
+    """VGG-16 up to its last pooling (Simonyan and Zisserman 2015, arXiv:1409.1556).
 
     Args:
         pretrained: "imagenet", "none" for random weights, or the path of a weights file.
 
     Returns:
-        keras.Model, 14,714,688 weights.
+        keras.Model with 14,714,688 weights, from BGR (N, H, W, 3) in 0..255 less ImageNet's mean
+        to the features of pool3, pool4 and pool5: 1/8, 1/16 and 1/32 of the size.
 
     Raises:
         common.UserError: the weights cannot be downloaded or read.
     """
     folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
+    advice = "Give a weights file of VGG-16 without its top"
+    socket.setdefaulttimeout(15)  # seconds; a stalled download would hang for ever
     try:
-        if pretrained == "imagenet" and not (folder / _WEIGHTS_FILE).exists():
-            common.check_network(f"{_WEIGHTS_FOLDER}/{_WEIGHTS_FILE}")  # Keras itself would hang
-        weights = None if pretrained == "none" else pretrained
-        return keras.applications.VGG16(include_top=False, weights=weights)
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        advice = "Give a weights file of VGG-16 without its top"
         if pretrained == "imagenet":
             advice = f"Put {_WEIGHTS_FILE} into {folder}"
+            if not (folder / _WEIGHTS_FILE).exists():
+                common.check_network(f"{_WEIGHTS_FOLDER}/{_WEIGHTS_FILE}")
+        weights = None if pretrained == "none" else pretrained
+        vgg16 = keras.applications.VGG16(include_top=False, weights=weights)
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise common.UserError(
             f"--pretrained {pretrained}: {reason}\n{advice}, or do without: --pretrained none"
         ) from error
-
-
-def bilinear_kernel(factor, channels):
-    """Bilinear upsampling as weights, float32 (2 factor, 2 factor, channels, channels)."""
-    line = 1 - np.abs((np.arange(2 * factor) + 0.5) / factor - 1)
-    return np.einsum("h,w,io->hwio", line, line, np.eye(channels)).astype("float32")
+    finally:
+        socket.setdefaulttimeout(None)
+    pools = [vgg16.get_layer(f"block{number}_pool").output for number in (3, 4, 5)]
+    return keras.Model(vgg16.inputs, pools, name="vgg16")
 
 
 def upsample(x, factor, name):
     """Transposed convolution that starts as bilinear interpolation and may learn better."""
-    classes = x.shape[-1]
-    options = {"strides": factor, "padding": "same", "use_bias": False, "name": name}
-    layer = layers.Conv2DTranspose(classes, 2 * factor, **options)
+    classes, line = x.shape[-1], 1 - np.abs((np.arange(2 * factor) + 0.5) / factor - 1)
+    layer = layers.Conv2DTranspose(classes, 2 * factor, factor, "same", use_bias=False, name=name)
     x = layer(x)
-    layer.set_weights([bilinear_kernel(factor, classes)])
+    layer.set_weights([np.einsum("h,w,io->hwio", line, line, np.eye(classes))])
     return x
 
 
@@ -113,7 +117,7 @@ def build_model(
         image_size: side of the input, pixels; a multiple of 32.
         pretrained: encoder weights, as for `load_vgg16`.
         num_classes: classes to tell apart.
-        stride: 8, 16 or 32, pixels between the finest scores.
+        stride: of the finest scores, pixels: 8, 16 or 32.
         fc_filters: channels of the convolutionalized fully connected layers.
         dropout: share of their features dropped in training, 0 to 1.
         batch_norm_momentum: share of the old in the moving averages, 0 to 1.
@@ -123,39 +127,31 @@ def build_model(
         probabilities (N, image_size, image_size, num_classes).
     """
     inputs = keras.Input((image_size, image_size, 3), name="image")
-    x = layers.Rescaling(255.0, offset=[-mean for mean in _IMAGENET_MEAN], name="centered")(inputs)
-    x = ops.flip(x, axis=-1)  # VGG-16 was trained on blue, green, red
-    encoder = keras.applications.VGG16(include_top=False, weights=None, input_tensor=x)
-    encoder.set_weights(load_vgg16(pretrained).get_weights())
-
-    def normalized(pool):
-        # VGG's features run to the hundreds: Adam's first steps on them would throw the scores
-        # far off. The paper takes tiny learning rates instead.
-        features = encoder.get_layer(pool).output
-        return layers.BatchNormalization(momentum=batch_norm_momentum)(features)
+    # VGG-16 takes BGR in 0..255 less the mean. As a 1x1 convolution that is part of the model.
+    to_vgg = layers.Conv2D(3, 1, trainable=False, name="to_vgg_input")
+    x = to_vgg(inputs)
+    to_vgg.set_weights([255 * np.eye(3)[::-1][None, None], -np.array(_IMAGENET_MEAN)])
+    # VGG's features run to the hundreds: Adam's first steps would throw the scores far off.
+    pool3, pool4, pool5 = (
+        layers.BatchNormalization(momentum=batch_norm_momentum, name=f"pool{number}")(features)
+        for number, features in enumerate(load_vgg16(pretrained)(x), start=3)
+    )
 
     def score(x, name):
         return layers.Conv2D(num_classes, 1, kernel_initializer="zeros", name=f"score_{name}")(x)
 
-    x = normalized("block5_pool")
+    x = pool5
     for name, size in (("fc6", 7), ("fc7", 1)):
         x = layers.Conv2D(fc_filters, size, padding="same", activation="relu", name=name)(x)
         x = layers.Dropout(dropout)(x)
     x = score(x, "fc7")
-    for pool, pool_stride in (("block4_pool", 16), ("block3_pool", 8)):
-        if pool_stride >= stride:
-            x = upsample(x, 2, f"upsample_to_{pool}")
-            x = layers.Add()([x, score(normalized(pool), pool)])
+    if stride <= 16:
+        x = layers.Add()([upsample(x, 2, "upsample_fc7"), score(pool4, "pool4")])
+    if stride <= 8:
+        x = layers.Add()([upsample(x, 2, "upsample_pool4"), score(pool3, "pool3")])
     x = upsample(x, stride, "upsample_to_image")
     outputs = layers.Softmax(name="probabilities")(x)
     return keras.Model(inputs, outputs, name=f"fcn-{stride}s")
-
-
-def set_encoder_trainable(model, trainable):
-    """Freeze or release VGG-16's layers, which are all called block1_conv1 and so on."""
-    for layer in model.layers:
-        if layer.name.startswith("block"):
-            layer.trainable = trainable
 
 
 def main():
@@ -172,7 +168,9 @@ def main():
         },
     )
     if not flags.decoder_epochs + flags.fine_tune_epochs:
-        common.refuse("--decoder-epochs and --fine-tune-epochs are both 0: nothing to train")
+        common.refuse("--decoder-epochs and --fine-tune-epochs are both 0")
+    if flags.pretrained not in ("imagenet", "none") and not os.path.isfile(flags.pretrained):
+        common.refuse(f"--pretrained {flags.pretrained} is neither imagenet, none nor a file")
     keras.utils.set_random_seed(flags.seed)
     data = common.load_data(flags)
     model = build_model(
@@ -189,12 +187,11 @@ def main():
         (False, flags.decoder_epochs, flags.learning_rate),
         (True, flags.fine_tune_epochs, flags.fine_tune_learning_rate),
     )
-    for train_encoder, epochs, learning_rate in (stage for stage in stages if stage[1]):
-        set_encoder_trainable(model, train_encoder)
-        steps = data.steps_per_epoch * epochs
-        schedule = keras.optimizers.schedules.CosineDecay(
-            0.0, steps, warmup_target=learning_rate, warmup_steps=steps // 20
-        )
+    for train_encoder, epochs, learning_rate in stages:
+        if not epochs:
+            continue
+        model.get_layer("vgg16").trainable = train_encoder
+        schedule = common.warmup_cosine(learning_rate, data.steps_per_epoch * epochs)
         model.compile(
             optimizer=keras.optimizers.AdamW(schedule, weight_decay=flags.weight_decay),
             loss=common.segmentation_loss,
@@ -202,10 +199,10 @@ def main():
             jit_compile=common.JIT_COMPILE,
         )
         model.fit(
-            data.train_from(run.watch.epochs),
+            data.train_from(run.epochs_done),
             steps_per_epoch=data.steps_per_epoch,
-            initial_epoch=run.watch.epochs,
-            epochs=run.watch.epochs + epochs,
+            initial_epoch=run.epochs_done,
+            epochs=run.epochs_done + epochs,
             validation_data=data.validation,
             callbacks=run.callbacks,
             shuffle=False,  # they come shuffled

@@ -1,16 +1,16 @@
-"""U-Net: an encoder, a decoder, and skip connections between them.
+r"""U-Net: an encoder, a decoder, and skip connections between them.
 
 Ronneberger, Fischer, Brox 2015, "U-Net: Convolutional Networks for Biomedical Image
 Segmentation", arXiv:1505.04597.
 
     picture -> [64]----------- skip -----------> [64] -> class probabilities
-                 \\ pool                         / up
+                 \ pool                         / up
                  [128]-------- skip -------> [128]
-                    \\                       /
+                    \                       /
                     [256]----- skip ----> [256]
-                       \\                 /
+                       \                 /
                        [512]-- skip -> [512]
-                          \\           /
+                          \           /
                            [  1024   ]
 
 Going down, each level halves the resolution and doubles the channels: it learns what is in the
@@ -26,7 +26,7 @@ the size of the input, and each is followed by batch normalization.
     python Unet-keras.py --help               lists all flags
 """
 
-import common
+import common  # first: it quiets TensorFlow's import
 import keras
 from keras import layers
 
@@ -109,10 +109,7 @@ def main():
         dropout=flags.dropout,
         batch_norm_momentum=flags.batch_norm_momentum,
     )
-    steps = data.steps_per_epoch * flags.epochs
-    schedule = keras.optimizers.schedules.CosineDecay(
-        0.0, steps, warmup_target=flags.learning_rate, warmup_steps=steps // 20
-    )
+    schedule = common.warmup_cosine(flags.learning_rate, data.steps_per_epoch * flags.epochs)
     model.compile(
         optimizer=keras.optimizers.AdamW(schedule, weight_decay=flags.weight_decay),
         loss=common.segmentation_loss,

@@ -18,6 +18,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
@@ -42,8 +43,11 @@ def _muted_stderr():
         os.close(nowhere)
 
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when TensorFlow is imported
-logging.getLogger("absl").setLevel(logging.ERROR)
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # both read when TensorFlow is imported
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # not all of the GPU's memory at once
+for _name in ("absl", "urllib3"):
+    logging.getLogger(_name).setLevel(logging.ERROR)
+warnings.filterwarnings("ignore", message="Explicitly requested dtype int64")  # Keras on JAX
 with _muted_stderr():  # TensorFlow greets with a page that no log level holds back
     import keras
     import tensorflow as tf
@@ -51,7 +55,7 @@ with _muted_stderr():  # TensorFlow greets with a page that no log level holds b
 
     if keras.backend.backend() != "tensorflow":
         tf.config.set_visible_devices([], "GPU")  # TensorFlow only feeds pictures then
-    ON_GPU = bool(tf.config.list_logical_devices("GPU"))
+    ON_GPU = bool(tf.config.get_visible_devices("GPU"))
 
 # XLA speeds a step up on a GPU and slows it down on a CPU. The other backends decide themselves.
 JIT_COMPILE = "auto" if ON_GPU or keras.backend.backend() != "tensorflow" else False
@@ -98,7 +102,7 @@ def parse_flags(script, limits, arguments=None):
         script: dict, the script's `globals()`.
         limits: dict from flag name (`image_size`) to what it may be: a `range` of whole
             numbers, a tuple `(lowest, highest)` of numbers, a list of choices, or `str` for
-            any text. Comes on top of `SHARED_LIMITS`; every constant needs an entry.
+            any text. Comes on top of `SHARED_LIMITS`; without an entry, anything goes.
         arguments: list of str, in place of `sys.argv[1:]`.
 
     Returns:
@@ -107,10 +111,14 @@ def parse_flags(script, limits, arguments=None):
     Raises:
         SystemExit: status 2 and one line on stderr, for an unknown flag or a refused value.
     """
-    parser = _Parser(description=script["__doc__"].split("\n\n")[0], allow_abbrev=False)
+    about = script["__doc__"].split("\n\n")[0]
+    parser = argparse.ArgumentParser(description=about, allow_abbrev=False)
+    parser.error = refuse  # one line instead of argparse's three
     source = Path(script["__file__"]).read_text(encoding="utf-8")
     limits = SHARED_LIMITS | limits
     for name, comment in re.findall(r"^([A-Z][A-Z0-9_]*) *=[^#\n]*(?:# *(.*))?$", source, re.M):
+        if not isinstance(script[name], bool | int | float | str):
+            continue
         about = f"{comment} (default: {script[name]})".replace("%", "%%")
         if isinstance(script[name], bool):
             kind = {"action": argparse.BooleanOptionalAction}
@@ -124,11 +132,6 @@ def parse_flags(script, limits, arguments=None):
         if wanted := _refusal(value, limits.get(name)):
             parser.error(f"--{name.replace('_', '-')} {value!r} cannot work: must be {wanted}")
     return flags
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message):
-        refuse(message)
 
 
 def refuse(message):
@@ -209,15 +212,17 @@ def load_data(flags):
 
     splits = {name: split.map(small, tf.data.AUTOTUNE) for name, split in splits.items()}
     pictures = steps * flags.batch_size  # whole batches only: one shape, one compiled step
-    shuffled = splits["train"].cache().shuffle(counts["train"], seed=flags.seed).take(pictures)
-    stream = shuffled.repeat().enumerate()
+    cached = splits["train"].cache()
 
     def batches(split):
         split = split.map(normalize, tf.data.AUTOTUNE)
         return split.batch(flags.batch_size).prefetch(tf.data.AUTOTUNE)
 
     def train_from(epoch):
-        return batches(stream.skip(epoch * pictures).map(augmented, tf.data.AUTOTUNE))
+        # A shuffle of its own: one that is shared would go on from wherever it was left.
+        shuffled = cached.shuffle(counts["train"], seed=flags.seed).take(pictures)
+        stream = shuffled.repeat().enumerate().skip(epoch * pictures)
+        return batches(stream.map(augmented, tf.data.AUTOTUNE))
 
     print(f"Data: {title}: {counted} pictures, {flags.image_size} px")
     return Data(
@@ -408,6 +413,7 @@ class Run:
 
     Attributes:
         folder: Path, new and this run's own.
+        epochs_done: int, over all `fit` calls so far.
         callbacks: list for `fit`. Pass the same list to every `fit` of a run: best weights,
             history and clock go on from one stage to the next.
 
@@ -417,7 +423,7 @@ class Run:
 
     def __init__(self, network, flags):
         self.network, self.flags = network, flags
-        self.folder = _new_folder(Path(flags.runs_dir) / network)
+        self.folder = _new_folder(Path(flags.runs_dir).expanduser() / network)
         self.weights = self.folder / "best.weights.h5"
         self.watch = _Watch(self.folder)
         best = {"monitor": "val_mean_iou", "mode": "max"}
@@ -437,6 +443,10 @@ class Run:
         _write_json(self.folder / "hyperparameters.json", used)
         print(f"Device: {device()}, Keras {keras.__version__} on {backend}")
         print(f"Results: {self.folder}")
+
+    @property
+    def epochs_done(self):
+        return self.watch.epochs
 
     def finish(self, model, data):
         """Load the best weights, evaluate on the test split, save, draw and report.
@@ -469,7 +479,7 @@ class Run:
         plot_history(self.folder / "history.csv", title, self.watch.stages[1:])
         plot_predictions(self.folder / "predictions.png", model, data, confusions, title)
         _print_scores(scores, data)
-        _print_runs(Path(self.flags.runs_dir), self.flags.dataset)
+        _print_runs(self.folder.parent.parent, self.flags.dataset)
         return metrics
 
 
@@ -479,6 +489,17 @@ def device():
     for gpu in tf.config.list_physical_devices("GPU") if ON_GPU else []:
         names.append(tf.config.experimental.get_device_details(gpu).get("device_name", gpu.name))
     return ", ".join(names) or f"CPU with {os.cpu_count()} cores"
+
+
+def warmup_cosine(peak, steps):
+    """Learning rate that rises for a twentieth of the steps, then falls along a cosine to 0.
+
+    Loshchilov and Hutter 2017, arXiv:1608.03983, without restarts.
+    """
+    warmup = steps // 20
+    return keras.optimizers.schedules.CosineDecay(
+        0.0, steps - warmup, warmup_target=peak, warmup_steps=warmup
+    )
 
 
 def segmentation_loss(y_true, y_pred):
@@ -492,12 +513,14 @@ def segmentation_loss(y_true, y_pred):
         y_pred: float (N, H, W, C), probabilities.
 
     Returns:
-        float (N,), one loss per picture. Dice is taken over the whole batch.
+        float (N,), one loss per picture. Dice is taken over the whole batch, of the classes that
+        are there: one that is not would add a constant without a gradient.
     """
     truth = ops.one_hot(ops.squeeze(y_true, -1), y_pred.shape[-1])
     cross_entropy = keras.losses.categorical_crossentropy(truth, y_pred)
     dice = keras.losses.dice(truth, y_pred, axis=(0, 1, 2))  # one per class
-    return ops.mean(cross_entropy, axis=(1, 2)) + ops.mean(dice)
+    present = ops.max(truth, axis=(0, 1, 2))
+    return ops.mean(cross_entropy, axis=(1, 2)) + ops.sum(dice * present) / ops.sum(present)
 
 
 class _Watch(keras.callbacks.Callback):
@@ -529,15 +552,16 @@ class _Watch(keras.callbacks.Callback):
 
 def _new_folder(parent):
     """Make a folder named after this second; never an existing one, even if two runs race."""
-    while True:
-        folder = parent / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-        try:
-            folder.mkdir(parents=True)
-            return folder
-        except FileExistsError:
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        while True:
+            folder = parent / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+                return folder
             time.sleep(0.2)
-        except OSError as error:
-            raise UserError(f"--runs-dir: cannot make {folder}: {error.strerror}") from error
+    except OSError as error:
+        raise UserError(f"--runs-dir: cannot make a folder in {parent}: {error}") from error
 
 
 def _write_json(path, content):
@@ -613,16 +637,18 @@ def _print_scores(scores, data):
 
 def _print_runs(runs_dir, dataset):
     """A table of all finished runs on a dataset, best first."""
-    paths = runs_dir.glob("*/*/metrics.json")
-    runs = [(json.loads(path.read_text(encoding="utf-8")), path.parent) for path in paths]
+    rows = []
+    for path in runs_dir.glob("*/*/metrics.json"):
+        # Whatever else lies there must not spoil the end of a long training.
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            run = json.loads(path.read_text(encoding="utf-8"))
+            row = f"{run['image_size']:4} {run['epochs']:7} {run['train_seconds']:8.0f}"
+            if run["dataset"] == dataset:
+                rows += [(run["mean_iou"], f"{row} {run['parameters']:11,}  {path.parent}")]
     print(f"\nFinished runs on {dataset}, by mean IoU on its test split")
     print("  mean IoU   px  epochs  seconds  parameters  folder")
-    for run, folder in sorted(runs, key=lambda run: run[0]["mean_iou"], reverse=True):
-        if run["dataset"] == dataset:
-            print(
-                f"  {run['mean_iou']:8.3f} {run['image_size']:4} {run['epochs']:7} "
-                f"{run['train_seconds']:8.0f} {run['parameters']:11,}  {folder}"
-            )
+    for mean_iou, row in sorted(rows, reverse=True):
+        print(f"  {mean_iou:8.3f} {row}")
 
 
 # --- Pictures ---------------------------------------------------------------------------------

@@ -34,9 +34,8 @@ def unet(size, **more):
 
 
 def fcn(size, frozen):
-    script = load_script("FCN-keras")
-    model = script.build_model(image_size=size, pretrained="none")
-    script.set_encoder_trainable(model, not frozen)
+    model = load_script("FCN-keras").build_model(image_size=size, pretrained="none")
+    model.get_layer("vgg16").trainable = not frozen
     return model
 
 

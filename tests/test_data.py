@@ -63,8 +63,9 @@ def test_same_seed_same_batches(pet_flags):
 
 
 def test_a_later_epoch_is_the_same_whether_or_not_the_earlier_ones_were_read(pet_flags):
-    through = batches(common.load_data(pet_flags).train_from(0), 20)[18:]
-    straight = batches(common.load_data(pet_flags).train_from(2), 2)
+    data = common.load_data(pet_flags)
+    through = batches(data.train_from(0), 20)[18:]
+    straight = batches(data.train_from(2), 2)
     for (image, mask), (image_again, mask_again) in zip(through, straight, strict=True):
         np.testing.assert_array_equal(image, image_again)
         np.testing.assert_array_equal(mask, mask_again)

@@ -86,6 +86,22 @@ def test_the_loss_of_a_perfect_prediction_is_zero():
     np.testing.assert_allclose(loss, 0, atol=1e-5)
 
 
+def test_a_class_that_is_not_there_adds_nothing_to_the_loss():
+    masks = np.zeros((1, 4, 4, 1), np.uint8)
+    perfect = np.eye(3, dtype=np.float32)[masks[..., 0]]
+    np.testing.assert_allclose(common.segmentation_loss(masks, perfect), 0, atol=1e-5)
+
+
+def test_the_schedule_rises_to_its_peak_and_ends_at_zero():
+    schedule = common.warmup_cosine(0.5, 200)
+    rates = [float(schedule(step)) for step in range(201)]
+    assert rates[0] == 0
+    assert rates[10] == max(rates) == pytest.approx(0.5)
+    assert rates[105] == pytest.approx(0.25, rel=0.01)
+    assert rates[200] == pytest.approx(0, abs=1e-6)
+    assert float(common.warmup_cosine(0.5, 3)(0)) > 0  # too short for a warm-up
+
+
 def test_nan_ends_the_training_with_a_word(tmp_path):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile(loss="mse", jit_compile=False)
@@ -142,3 +158,6 @@ def test_a_results_folder_that_cannot_be_made_is_named(tmp_path):
     (tmp_path / "runs").write_text("a file in the way")
     with pytest.raises(common.UserError, match=r"--runs-dir: cannot make .*runs"):
         common._new_folder(tmp_path / "runs" / "unet")
+    (tmp_path / "gone").symlink_to(tmp_path / "unmounted")
+    with pytest.raises(common.UserError, match=r"--runs-dir: cannot make .*gone"):
+        common._new_folder(tmp_path / "gone")

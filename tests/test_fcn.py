@@ -15,15 +15,15 @@ WIDTHS = [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)]
 
 
 def encoder_layers(model):
-    return [layer for layer in model.layers if layer.name.startswith("block") and layer.weights]
+    return [layer for layer in model.get_layer("vgg16").layers if layer.weights]
+
+
+def decoder_layers(model):
+    return [layer for layer in model.layers if layer.name not in ("to_vgg_input", "vgg16")]
 
 
 def weights_of(layers):
     return [weight for layer in layers for weight in layer.get_weights()]
-
-
-def decoder_layers(model):
-    return [layer for layer in model.layers if layer.weights and layer not in encoder_layers(model)]
 
 
 def small_model(**more):
@@ -78,8 +78,7 @@ def test_upsampling_starts_as_bilinear_interpolation(factor):
 
 def test_preprocessing_in_the_model_is_keras_own():
     model = small_model()
-    first = model.get_layer("block1_conv1")
-    preprocessing = keras.Model(model.inputs, first.input)
+    preprocessing = keras.Model(model.inputs, model.get_layer("to_vgg_input").output)
     image = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")
     wanted = keras.applications.vgg16.preprocess_input(image.copy())
     np.testing.assert_allclose(preprocessing.predict_on_batch(image / 255), wanted, atol=1e-3)
@@ -108,14 +107,14 @@ def train(model, learning_rate=1e-3, steps=3):
 def test_frozen_weights_stay_and_all_move_when_released():
     model = small_model(dropout=0.0)
     encoder, decoder = encoder_layers(model), decoder_layers(model)
-    fcn.set_encoder_trainable(model, False)
+    model.get_layer("vgg16").trainable = False
     before = weights_of(encoder), weights_of(decoder)
     train(model)
     for old, new in zip(before[0], weights_of(encoder), strict=True):
         np.testing.assert_array_equal(old, new)
     assert all((old != new).any() for old, new in zip(before[1], weights_of(decoder), strict=True))
 
-    fcn.set_encoder_trainable(model, True)
+    model.get_layer("vgg16").trainable = True
     before = weights_of(encoder + decoder)
     train(model)
     after = weights_of(encoder + decoder)
@@ -128,10 +127,10 @@ def test_features_in_the_hundreds_do_not_blow_up_the_first_steps():
     for layer in encoder_layers(model):
         kernel, bias = layer.get_weights()
         layer.set_weights([kernel * 1.6, bias])
-    pools = [model.get_layer(f"block{block}_pool").output for block in (3, 4, 5)]
     images, _ = batch(np.random.default_rng(0))
-    assert max(p.max() for p in keras.Model(model.inputs, pools).predict_on_batch(images)) > 300
-    fcn.set_encoder_trainable(model, False)
+    features = keras.Model(model.inputs, model.get_layer("pool3").input).predict_on_batch(images)
+    assert features.max() > 300
+    model.get_layer("vgg16").trainable = False
     losses = train(model, steps=15)
     assert losses[0] == pytest.approx(np.log(3) + 2 / 3, abs=0.02)  # undecided between three
     assert max(losses) < losses[0] + 0.1
@@ -147,11 +146,16 @@ def test_a_weights_file_is_loaded_and_used(tmp_path):
         np.testing.assert_array_equal(written, loaded)
 
 
-@pytest.mark.parametrize("content", [None, b"no weights"])
-def test_a_file_that_holds_no_weights_is_named(tmp_path, content):
+def test_a_file_that_is_not_there_is_refused(tmp_path):
+    process = run_script("FCN-keras", "--pretrained", "nowhere.h5", cwd=tmp_path)
+    assert process.returncode == 2
+    assert process.stderr.startswith("FCN-keras.py: --pretrained nowhere.h5 is neither")
+    assert len(process.stderr.splitlines()) == 1
+
+
+def test_a_file_that_holds_no_weights_is_named(tmp_path):
     path = tmp_path / "vgg16.weights.h5"
-    if content:
-        path.write_bytes(content)
+    path.write_bytes(b"no weights")
     with pytest.raises(common.UserError) as stopped:
         fcn.load_vgg16(str(path))
     assert str(path) in str(stopped.value)

@@ -180,6 +180,9 @@ def test_the_table_lists_finished_runs_of_the_same_data_best_first(capsys, tmp_p
         metrics |= {"train_seconds": 60.2, "parameters": 31_049_539}
         (folder / "metrics.json").write_text(json.dumps(metrics))
     (tmp_path / "unet" / "unfinished").mkdir()
+    for name, content in [("foreign", '{"miou": 1}'), ("cut short", '{"mean_i'), ("empty", "")]:
+        (tmp_path / "unet" / name).mkdir()
+        (tmp_path / "unet" / name / "metrics.json").write_text(content)
     common._print_runs(tmp_path, "x")
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[-2:]] == ["0.700", "0.500"]
@@ -190,7 +193,7 @@ def test_the_table_lists_finished_runs_of_the_same_data_best_first(capsys, tmp_p
 def test_trains_on_the_other_backend(tmp_path, pets):
     flags = ["--data-dir", pets, *SMALL, "--base-filters", "2", "--epochs", "1"]
     process = run_script("Unet-keras", *flags, cwd=tmp_path, backend="jax")
-    assert process.returncode == 0, process.stderr
+    assert (process.returncode, process.stderr) == (0, "")
     finished = finished_run(tmp_path / "runs", "unet")
     assert finished.hyperparameters["backend"] == "jax"
     assert 0 < finished.metrics["mean_iou"] < 1
