@@ -252,6 +252,10 @@ def load_oxford_iiit_pet(data_dir):
     import tensorflow_datasets as tfds  # here, because synthetic pictures do without it
 
     data_dir = os.path.expanduser(data_dir)
+    with contextlib.suppress(ImportError):
+        from tensorflow_datasets.core.download import downloader
+
+        downloader.MAX_RETRIES = 2  # its 10 mean minutes of silence where there is no network
     try:
         builder = tfds.builder("oxford_iiit_pet", data_dir=data_dir)
         builder.download_and_prepare()
@@ -410,6 +414,7 @@ class Run:
     Args:
         network: str, the folder below `flags.runs_dir`: `runs/unet/<timestamp>/`.
         flags: what `parse_flags` returned; written to `hyperparameters.json`.
+        metric: what `fit` calls the mean IoU by which the best weights are chosen.
 
     Attributes:
         folder: Path, new and this run's own.
@@ -421,12 +426,12 @@ class Run:
         UserError: the folder cannot be made.
     """
 
-    def __init__(self, network, flags):
-        self.network, self.flags = network, flags
+    def __init__(self, network, flags, metric="mean_iou"):
+        self.flags, self.metric = flags, metric
         self.folder = _new_folder(Path(flags.runs_dir).expanduser() / network)
         self.weights = self.folder / "best.weights.h5"
         self.watch = _Watch(self.folder)
-        best = {"monitor": "val_mean_iou", "mode": "max"}
+        best = {"monitor": f"val_{metric}", "mode": "max"}
         self.callbacks = [
             self.watch,
             keras.callbacks.ModelCheckpoint(
@@ -452,15 +457,18 @@ class Run:
         """Load the best weights, evaluate on the test split, save, draw and report.
 
         Args:
-            model: keras.Model, float32 (N, S, S, 3) in [0, 1] to probabilities (N, S, S, C).
+            model: keras.Model, float32 (N, S, S, 3) in [0, 1] to probabilities (N, S, S, C). Of
+                several outputs only the first is kept.
             data: `Data`; its test split is read here and nowhere else.
 
         Returns:
             dict, what `metrics.json` holds.
         """
         model.load_weights(self.weights)
-        # A model without its compilation: no optimizer state in the file, no custom loss to find.
-        keras.Model(model.inputs, model.outputs, name=model.name).save(self.folder / "model.keras")
+        # Saved without its compilation: no optimizer state in the file, no custom loss to find.
+        model = keras.Model(model.inputs, model.outputs[0], name=model.name)
+        model.save(self.folder / "model.keras")
+        model.compile(jit_compile=JIT_COMPILE)
         self.weights.unlink()
 
         confusions = evaluate(model, data.test, len(data.class_names))
@@ -476,7 +484,8 @@ class Run:
         }
         _write_json(self.folder / "metrics.json", metrics)
         title = f"{model.name} on {data.title}"
-        plot_history(self.folder / "history.csv", title, self.watch.stages[1:])
+        stages = self.watch.stages[1:]
+        plot_history(self.folder / "history.csv", title, self.metric, stages)
         plot_predictions(self.folder / "predictions.png", model, data, confusions, title)
         _print_scores(scores, data)
         _print_runs(self.folder.parent.parent, self.flags.dataset)
@@ -654,12 +663,13 @@ def _print_runs(runs_dir, dataset):
 # --- Pictures ---------------------------------------------------------------------------------
 
 
-def plot_history(table, title, stages=()):
+def plot_history(table, title, metric="mean_iou", stages=()):
     """Draw loss and mean IoU by epoch, from a CSVLogger's table into a PNG beside it.
 
     Args:
         table: Path of the CSV file.
         title: str, above the figure.
+        metric: column of the mean IoU.
         stages: epochs, counted from 0, with which a further stage of the training began.
     """
     with open(table, newline="", encoding="utf-8") as file:
@@ -667,16 +677,16 @@ def plot_history(table, title, stages=()):
     epochs = range(1, len(rows) + 1)
     figure = Figure(figsize=(11, 4), layout="constrained")
     axes = figure.subplots(1, 2)
-    for axis, name in zip(axes, ("loss", "mean_iou"), strict=True):
+    for axis, name in zip(axes, ("loss", metric), strict=True):
         for key, label, color in ((name, "training", 1), (f"val_{name}", "validation", 6)):
             values = [float(row[key]) for row in rows]
             axis.plot(epochs, values, label=label, color=COLORS[color], marker="o", markersize=3)
         for stage in stages:
             axis.axvline(stage + 0.5, color="black", linestyle="--", label="next stage")
-        axis.set(xlabel="epoch", ylabel=name.replace("_iou", " IoU"))
+        axis.set(xlabel="epoch", ylabel="loss" if name == "loss" else "mean IoU")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
-    best = max(epochs, key=lambda epoch: float(rows[epoch - 1]["val_mean_iou"]))
+    best = max(epochs, key=lambda epoch: float(rows[epoch - 1][f"val_{metric}"]))
     axes[1].axvline(best, color="gray", linestyle=":", label=f"best: epoch {best}")
     for axis in axes:
         axis.legend()
@@ -725,4 +735,44 @@ def plot_predictions(path, model, data, confusions, title, rows=6):
     figure.suptitle(f"{title}: test pictures from best to worst")
     figure.tight_layout(rect=(0, 0.03, 1, 0.99))
     figure.legend(handles=patches, loc="lower center", ncols=len(patches), frameon=False)
+    figure.savefig(path, dpi=120)
+
+
+def plot_attention(path, attention, model, data, rows=5):
+    """Draw where the surest position of each class looks, over the first test pictures.
+
+    Args:
+        path: Path of the file to write.
+        attention: keras.Model from pictures to attention scores (N, heads, P, P), which sum to 1
+            over the last axis; P positions are a square grid over the picture.
+        model: keras.Model from pictures to a list of probabilities; the first is looked at.
+        data: `Data`.
+        rows: number of pictures.
+    """
+    images = next(iter(data.test.unbatch().batch(rows)))[0].numpy()
+    scores = ops.convert_to_numpy(attention(images)).mean(axis=1)
+    probabilities = ops.convert_to_numpy(model(images)[0])
+    count, side, grid = len(images), images.shape[1], round(scores.shape[-1] ** 0.5)
+    cell = side // grid
+    columns = 1 + len(data.class_names)
+    figure = Figure(figsize=(2.3 * columns, 2.4 * count + 0.6), layout="constrained")
+    axes = figure.subplots(count, columns, squeeze=False)
+    shape = (count, grid, cell, grid, cell, len(data.class_names))
+    sureness = probabilities.reshape(shape).mean(axis=(2, 4)).reshape(count, grid * grid, -1)
+    for row, image, looks, sure in zip(axes, images, scores, sureness, strict=True):
+        row[0].imshow(image)
+        row[0].set_title("picture", fontsize=9)
+        for axis, name, position in zip(row[1:], data.class_names, sure.argmax(0), strict=True):
+            heat = looks[position].reshape(grid, grid)
+            axis.imshow(image.mean(axis=-1), cmap="gray")
+            drawn = axis.imshow(heat, cmap="inferno", alpha=0.6, extent=(0, side, side, 0), vmin=0)
+            y, x = np.divmod(position, grid)
+            axis.plot(
+                (x + 0.5) * cell, (y + 0.5) * cell, "o", color="cyan", markeredgecolor="black"
+            )
+            axis.set_title(f"surest {name}: most {heat.max():.0%}", fontsize=9)
+        for axis in row:
+            axis.axis("off")
+    figure.colorbar(drawn, ax=axes, shrink=0.4, label="share of the attention, last picture")
+    figure.suptitle(f"Self-attention on {data.title}: where the marked position looks")
     figure.savefig(path, dpi=120)

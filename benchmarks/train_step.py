@@ -39,11 +39,17 @@ def fcn(size, frozen):
     return model
 
 
+def u2net(size, variant):
+    return load_script("U2Net-keras").build_model(image_size=size, variant=variant)
+
+
 NETWORKS = {
     "unet": unet,
     "unet, 32 filters": lambda size: unet(size, base_filters=32),
     "fcn": lambda size: fcn(size, frozen=False),
     "fcn, encoder frozen": lambda size: fcn(size, frozen=True),
+    "u2net full": lambda size: u2net(size, "full"),
+    "u2net lite": lambda size: u2net(size, "lite"),
 }
 
 
@@ -62,18 +68,19 @@ def main():
     models, seconds = {}, {name: [] for name in flags.only}
     for name in flags.only:
         models[name] = NETWORKS[name](flags.image_size)
+        outputs = len(models[name].outputs)
         models[name].compile(
             keras.optimizers.AdamW(1e-3),
-            common.segmentation_loss,
-            metrics=[common.mean_iou(3)],
+            [common.segmentation_loss] * outputs,
             jit_compile=common.JIT_COMPILE,
         )
         for _ in range(2):  # compile, then warm up
-            models[name].train_on_batch(images, masks)
+            models[name].train_on_batch(images, [masks] * outputs)
     for _ in range(flags.rounds):
         for name, model in models.items():
+            truth = [masks] * len(model.outputs)
             begin = time.perf_counter()
-            model.train_on_batch(images, masks)  # returns numbers, so the step is over
+            model.train_on_batch(images, truth)  # returns numbers, so the step is over
             seconds[name].append(time.perf_counter() - begin)
 
     print(f"{common.device()}, {flags.image_size} px, {flags.batch_size} pictures a step")

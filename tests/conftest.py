@@ -21,7 +21,7 @@ from synthetic_pets import draw_animal  # noqa: E402
 
 TRAIN_COUNT, TEST_COUNT = 40, 6
 # Small enough for seconds, large enough for all levels of every network.
-SMALL = ["--image-size", "32", "--batch-size", "4", "--augmentation", "0.5"]
+SMALL = ["--image-size", "64", "--batch-size", "4", "--augmentation", "0.5"]
 
 
 def load_script(name):
@@ -89,7 +89,7 @@ def pet_flags(pets):
     return SimpleNamespace(
         dataset="oxford_iiit_pet",
         data_dir=str(pets),
-        image_size=32,
+        image_size=64,
         batch_size=4,
         seed=7,
         augmentation=1.0,

@@ -3,7 +3,7 @@
 import pytest
 from conftest import load_script, run_script
 
-SCRIPTS = ["Unet-keras", "FCN-keras"]
+SCRIPTS = ["FCN-keras", "Unet-keras", "U2Net-keras"]
 
 
 def main_with(monkeypatch, script, *flags):
@@ -59,6 +59,10 @@ def test_refuses_shared_flags(monkeypatch, capsys, script, flag, value, allowed)
         ("FCN-keras", "--fine-tune-learning-rate", "0"),
         ("FCN-keras", "--fc-filters", "0"),
         ("FCN-keras", "--pretrained", ""),
+        ("U2Net-keras", "--image-size", "48"),
+        ("U2Net-keras", "--variant", "tiny"),
+        ("U2Net-keras", "--side-weight", "-1"),
+        ("U2Net-keras", "--epochs", "0"),
     ],
 )
 def test_refuses_flags_of_one_script(monkeypatch, capsys, script, flag, value):

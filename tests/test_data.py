@@ -42,7 +42,7 @@ def test_batches_have_the_documented_form(pet_flags):
     assert data.steps_per_epoch == 9
     for split in (data.train_from(0), data.validation, data.test):
         for image, mask in batches(split, 3):
-            assert image.shape[1:] == (32, 32, 3)
+            assert image.shape[1:] == (64, 64, 3)
             assert mask.shape == (*image.shape[:3], 1)
             assert image.dtype == np.float32
             assert mask.dtype == np.uint8

@@ -1,0 +1,201 @@
+r"""U2-Net: a U-Net whose every block is itself a U-Net.
+
+Qin, Zhang, Huang, Dehghan, Zaiane, Jagersand 2020, "U2-Net: Going Deeper with Nested U-Structure
+for Salient Object Detection", arXiv:2005.09007.
+
+    picture -> En_1 RSU-7 ------------------- skip -> De_1 RSU-7  -> side 1 -+
+                 \ pool                                / up                  |
+                 En_2 RSU-6 ---------------- skip -> De_2 RSU-6   -> side 2 -+
+                   ...                                ...                    +-> fused
+                     En_5 RSU-4F ----------- skip -> De_5 RSU-4F  -> side 5 -+
+                       \                             /                       |
+                        En_6 RSU-4F -> self-attention  -----------> side 6 -+
+
+An RSU ("residual U-block") of depth 7 halves its input five times and comes back up inside one
+block, so that even the first stage sees far beyond a 3x3 neighbourhood at full resolution. Its
+output is added to its input, as in a residual network. Depth falls with resolution; where pictures
+are too small to halve, RSU-4F dilates its convolutions instead.
+
+*Deep supervision*: six stages each predict a side output of their own, a 1x1 convolution fuses
+them, and the loss looks at all seven. *Self-attention*, which the paper does not have, lets each
+position of the deepest features gather from all the others; it starts as the identity.
+`python U2Net-keras.py --help` lists all flags.
+"""
+
+import common  # first: it quiets TensorFlow's import
+import keras
+from keras import layers
+
+DATASET = "oxford_iiit_pet"  # oxford_iiit_pet or synthetic
+DATA_DIR = "~/tensorflow_datasets"  # where tfds keeps prepared datasets
+RUNS_DIR = "runs"  # results go into a new folder below this one
+IMAGE_SIZE = 128  # side of the square the network sees, pixels
+BATCH_SIZE = 8  # pictures per step
+SEED = 1  # same seed, same result
+EPOCHS = 40  # passes over the training pictures
+PATIENCE = 0  # stop after so many epochs without a better validation mean IoU; 0 never stops
+VARIANT = "full"  # full (44 million weights) or lite (1.1 million), the paper's U2-Net-dagger
+SELF_ATTENTION = True  # relate the deepest features to each other
+SIDE_WEIGHT = 1.0  # of each side output in the loss; the fused output weighs 1
+LEARNING_RATE = 1e-3  # peak of the cosine schedule
+WEIGHT_DECAY = 1e-4  # decoupled, as in AdamW
+AUGMENTATION = 0.7  # strength of the random changes to training pictures; 0 for none
+BATCH_NORM_MOMENTUM = 0.9  # the default 0.99 lags behind on short trainings
+
+# Table 1 of the paper, stage by stage: depth of the RSU (0 is RSU-4F), middle and output channels.
+_ENCODER = {
+    "full": [(7, 32, 64), (6, 32, 128), (5, 64, 256), (4, 128, 512), (0, 256, 512), (0, 256, 512)],
+    "lite": [(depth, 16, 64) for depth in (7, 6, 5, 4, 0, 0)],
+}
+_DECODER = {
+    "full": [(0, 256, 512), (4, 128, 256), (5, 64, 128), (6, 32, 64), (7, 16, 64)],
+    "lite": [(depth, 16, 64) for depth in (0, 4, 5, 6, 7)],
+}
+
+
+def convolution(x, filters, momentum, dilation=1):
+    """3x3 convolution, batch normalization and ReLU."""
+    x = layers.Conv2D(filters, 3, padding="same", dilation_rate=dilation)(x)
+    x = layers.BatchNormalization(momentum=momentum, epsilon=1e-5)(x)
+    return layers.ReLU()(x)
+
+
+def upsample(x, factor=2):
+    return layers.UpSampling2D(factor, interpolation="bilinear")(x)
+
+
+def rsu(x, depth, middle, filters, momentum):
+    """Residual U-block (Fig. 2 e): RSU-7 to RSU-4 by its depth, RSU-4F for depth 0.
+
+    RSU-4F keeps the resolution; dilations of 1, 2, 4 and 8 take the place of pooling.
+    """
+    dilated = depth == 0
+    depth = depth or 4
+    x = residual = convolution(x, filters, momentum)
+    skips = []
+    for level in range(depth - 1):
+        if level and not dilated:
+            x = layers.MaxPooling2D()(x)
+        x = convolution(x, middle, momentum, dilation=2**level if dilated else 1)
+        skips.append(x)
+    x = convolution(x, middle, momentum, dilation=2 ** (depth - 1) if dilated else 2)
+    for level in reversed(range(depth - 1)):
+        x = layers.Concatenate()([x, skips[level]])
+        last = filters if level == 0 else middle
+        x = convolution(x, last, momentum, dilation=2**level if dilated else 1)
+        if level and not dilated:
+            x = upsample(x)
+    return layers.Add()([x, residual])
+
+
+def attend(x, heads=8):
+    """Multi-head self-attention over all positions, added through a layer that starts at zero.
+
+    Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2.
+    """
+    height, width, channels = x.shape[1:]
+    positions = layers.LayerNormalization()(layers.Reshape((height * width, channels))(x))
+    attention = layers.MultiHeadAttention(heads, channels // heads, name="attention")
+    gathered, _ = attention(positions, positions, return_attention_scores=True)
+    gathered = layers.Dense(channels, kernel_initializer="zeros", name="attention_gate")(gathered)
+    return layers.Add()([x, layers.Reshape((height, width, channels))(gathered)])
+
+
+def build_model(
+    image_size=IMAGE_SIZE,
+    variant=VARIANT,
+    num_classes=3,
+    self_attention=SELF_ATTENTION,
+    batch_norm_momentum=BATCH_NORM_MOMENTUM,
+):
+    """U2-Net, as in Fig. 5 and Table 1 of the paper, with seven outputs for deep supervision.
+
+    Args:
+        image_size: side of the input, pixels; a multiple of 32.
+        variant: "full" or "lite".
+        num_classes: classes to tell apart; 1 gives the paper's sigmoid.
+        self_attention: whether the deepest features attend to each other.
+        batch_norm_momentum: share of the old in the moving averages, 0 to 1.
+
+    Returns:
+        keras.Model, float32 RGB (N, image_size, image_size, 3) in [0, 1] to a list of class
+        probabilities (N, image_size, image_size, num_classes): fused, then side 1 to 6.
+    """
+    inputs = x = keras.Input((image_size, image_size, 3), name="image")
+    *encoder, deepest = _ENCODER[variant]
+    skips = []
+    for depth, middle, filters in encoder:
+        x = rsu(x, depth, middle, filters, batch_norm_momentum)
+        skips.append(x)
+        x = layers.MaxPooling2D()(x)
+    x = rsu(x, *deepest, batch_norm_momentum)
+    if self_attention:
+        x = attend(x)
+    stages = [x]
+    for depth, middle, filters in _DECODER[variant]:
+        x = layers.Concatenate()([upsample(x), skips.pop()])
+        x = rsu(x, depth, middle, filters, batch_norm_momentum)
+        stages.append(x)
+
+    logits = []
+    for level, features in enumerate(reversed(stages)):
+        side = layers.Conv2D(num_classes, 3, padding="same")(features)
+        logits.append(upsample(side, 2**level) if level else side)
+    logits.insert(0, layers.Conv2D(num_classes, 1)(layers.Concatenate()(logits)))
+    names = ("fused", *(f"side_{number}" for number in range(1, 7)))
+    to_probabilities = "softmax" if num_classes > 1 else "sigmoid"
+    outputs = [
+        layers.Activation(to_probabilities, name=name)(one)
+        for name, one in zip(names, logits, strict=True)
+    ]
+    return keras.Model(inputs, outputs, name=f"u2net-{variant}")
+
+
+def main():
+    flags = common.parse_flags(
+        globals(),
+        {
+            "image_size": range(64, 2049, 32),  # below, attention has one position
+            "variant": ["full", "lite"],
+            "side_weight": (0.0, 100.0),
+        },
+    )
+    keras.utils.set_random_seed(flags.seed)
+    data = common.load_data(flags)
+    model = build_model(
+        image_size=flags.image_size,
+        variant=flags.variant,
+        num_classes=len(data.class_names),
+        self_attention=flags.self_attention,
+        batch_norm_momentum=flags.batch_norm_momentum,
+    )
+    run = common.Run("u2net", flags, metric="fused_mean_iou")
+    schedule = common.warmup_cosine(flags.learning_rate, data.steps_per_epoch * flags.epochs)
+    model.compile(
+        optimizer=keras.optimizers.AdamW(schedule, weight_decay=flags.weight_decay),
+        loss=[common.segmentation_loss] * 7,  # equation 1: the sum over fused and side outputs
+        loss_weights=[1.0] + [flags.side_weight] * 6,
+        metrics={"fused": [common.mean_iou(len(data.class_names))]},
+        jit_compile=common.JIT_COMPILE,
+    )
+
+    def seven_times(image, mask):
+        return image, (mask,) * 7  # every output has the same truth
+
+    model.fit(
+        data.train_from(0).map(seven_times),
+        steps_per_epoch=data.steps_per_epoch,
+        epochs=flags.epochs,
+        validation_data=data.validation.map(seven_times),
+        callbacks=run.callbacks,
+        shuffle=False,  # they come shuffled
+        verbose=common.VERBOSE,
+    )
+    run.finish(model, data)
+    if flags.self_attention:
+        attention = keras.Model(model.inputs, model.get_layer("attention").output[1])
+        common.plot_attention(run.folder / "attention.png", attention, model, data)
+
+
+if __name__ == "__main__":
+    main()

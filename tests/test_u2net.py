@@ -1,0 +1,167 @@
+"""U2-Net against the paper's numbers."""
+
+import math
+
+import common
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import load_script
+
+u2net = load_script("U2Net-keras")
+
+
+def trainable(model):
+    return sum(math.prod(weight.shape) for weight in model.trainable_weights)
+
+
+def small_model(**more):
+    return u2net.build_model(**({"image_size": 64, "variant": "lite"} | more))
+
+
+@pytest.mark.parametrize(
+    ("variant", "classes", "count"),
+    [
+        ("full", 3, 44_037_579),
+        ("lite", 3, 1_138_155),
+        ("full", 1, 44_009_869),
+        ("lite", 1, 1_131_181),
+    ],
+)
+def test_without_attention_it_has_the_published_number_of_weights(variant, classes, count):
+    model = u2net.build_model(variant=variant, num_classes=classes, self_attention=False)
+    assert trainable(model) == count
+
+
+# Table 1 of the paper: how many 3x3 convolutions a stage has (the input convolution included), and
+# its input, middle and output channels.
+STAGES = {
+    "full": [
+        *[(14, 3, 32, 64), (12, 64, 32, 128), (10, 128, 64, 256), (8, 256, 128, 512)],
+        *[(8, 512, 256, 512), (8, 512, 256, 512)],
+        *[(8, 1024, 256, 512), (8, 1024, 128, 256), (10, 512, 64, 128), (12, 256, 32, 64)],
+        (14, 128, 16, 64),
+    ],
+    "lite": [(14, 3, 16, 64)]
+    + [(count, 64, 16, 64) for count in (12, 10, 8, 8, 8)]
+    + [(count, 128, 16, 64) for count in (8, 8, 10, 12, 14)],
+}
+
+
+@pytest.mark.parametrize("variant", ["full", "lite"])
+def test_channels_stage_by_stage_in_the_order_of_the_paper(variant):
+    """Layers as they were made: stages En_1 to En_6, De_5 to De_1, sides 1 to 6, fusion."""
+    model = u2net.build_model(variant=variant, self_attention=False)
+    # Keras numbers layers as they are made; model.layers is sorted by the graph instead.
+    made = sorted(
+        (layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)),
+        key=lambda layer: int(layer.name.rpartition("_")[2]) if layer.name[-1].isdigit() else 0,
+    )
+    shapes = [tuple(layer.kernel.shape[2:]) for layer in made]
+    wanted = []
+    for count, inputs, middle, outputs in STAGES[variant]:
+        down = count // 2 - 1  # convolutions on the way down, after the input convolution
+        wanted += [(inputs, outputs), (outputs, middle)] + [(middle, middle)] * down
+        wanted += [(2 * middle, middle)] * (down - 1) + [(2 * middle, outputs)]
+    sides = [64, 64, 128, 256, 512, 512] if variant == "full" else [64] * 6
+    wanted += [(channels, 3) for channels in sides] + [(18, 3)]
+    assert shapes == wanted
+    assert [layer.kernel.shape[0] for layer in made] == [3] * (len(made) - 1) + [1]
+
+
+def test_rsu_4f_dilates_and_the_others_pool():
+    inputs = keras.Input((32, 32, 8))
+    dilated = keras.Model(inputs, u2net.rsu(inputs, 0, 4, 8, 0.9))
+    pooled = keras.Model(inputs, u2net.rsu(inputs, 4, 4, 8, 0.9))
+
+    def dilations(model):
+        return [
+            layer.dilation_rate[0]
+            for layer in model.layers
+            if isinstance(layer, keras.layers.Conv2D)
+        ]
+
+    assert dilations(dilated) == [1, 1, 2, 4, 8, 4, 2, 1]
+    assert dilations(pooled) == [1, 1, 1, 1, 2, 1, 1, 1]
+    kinds = [layer.__class__.__name__ for layer in dilated.layers]
+    assert not {"MaxPooling2D", "UpSampling2D"} & set(kinds)
+    assert sum(layer.__class__.__name__ == "MaxPooling2D" for layer in pooled.layers) == 2
+    assert dilated.output_shape == pooled.output_shape == (None, 32, 32, 8)
+
+
+@pytest.mark.parametrize("size", [64, 96])
+def test_seven_outputs_of_the_size_of_the_input(size):
+    model = small_model(image_size=size, num_classes=4)
+    assert model.output_names == ["fused", *(f"side_{number}" for number in range(1, 7))]
+    images = np.random.default_rng(0).random((1, size, size, 3), np.float32)
+    for output in model.predict_on_batch(images):
+        assert output.shape == (1, size, size, 4)
+        np.testing.assert_allclose(output.sum(-1), 1, rtol=1e-5)
+
+
+def test_attention_is_the_identity_at_its_start():
+    with_attention, without = small_model(), small_model(self_attention=False)
+    extra = [layer.name for layer in with_attention.layers if "attention" in layer.name]
+    assert extra == ["attention", "attention_gate"]
+    plain = [layer for layer in without.layers if layer.weights]
+    shared = [
+        layer
+        for layer in with_attention.layers
+        if layer.weights and layer.name not in extra and "layer_norm" not in layer.name
+    ]
+    for source, target in zip(plain, shared, strict=True):
+        target.set_weights(source.get_weights())
+    images = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)
+    for one, other in zip(
+        with_attention.predict_on_batch(images), without.predict_on_batch(images), strict=True
+    ):
+        np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_attention_scores_sum_to_one():
+    model = small_model()
+    scores = keras.Model(model.inputs, model.get_layer("attention").output[1])
+    found = scores.predict_on_batch(np.random.default_rng(0).random((1, 64, 64, 3), np.float32))
+    assert found.shape == (1, 8, 4, 4)
+    np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-5)
+
+
+def compiled(model, side_weight):
+    model.compile(
+        keras.optimizers.AdamW(1e-3),
+        loss=[common.segmentation_loss] * 7,
+        loss_weights=[1.0] + [side_weight] * 6,
+        jit_compile=False,
+    )
+    return model
+
+
+def test_every_weight_gets_a_gradient():
+    """After a step, because the attention's gate starts at zero and holds its gradient back."""
+    model = compiled(small_model(), 1.0)
+    rng = np.random.default_rng(0)
+    images = rng.random((2, 64, 64, 3), np.float32)
+    masks = rng.integers(0, 3, (2, 64, 64, 1), np.uint8)
+    model.train_on_batch(images, [masks] * 7)
+    with tf.GradientTape() as tape:
+        outputs = model(images, training=True)
+        loss = sum(tf.reduce_mean(common.segmentation_loss(masks, one)) for one in outputs)
+    variables = [weight.value for weight in model.trainable_weights]
+    for weight, gradient in zip(
+        model.trainable_weights, tape.gradient(loss, variables), strict=True
+    ):
+        assert gradient is not None, weight.path
+        assert np.abs(gradient).max() > 0, weight.path
+
+
+@pytest.mark.parametrize("side_weight", [0.0, 0.5])
+def test_loss_is_the_weighted_sum_of_fused_and_sides(side_weight):
+    model = compiled(small_model(), side_weight)
+    rng = np.random.default_rng(0)
+    images = rng.random((2, 64, 64, 3), np.float32)
+    masks = rng.integers(0, 3, (2, 64, 64, 1), np.uint8)
+    outputs = model.predict_on_batch(images)
+    each = [float(np.mean(common.segmentation_loss(masks, one))) for one in outputs]
+    loss = model.evaluate(images, [masks] * 7, verbose=0, return_dict=True)["loss"]
+    assert loss == pytest.approx(each[0] + side_weight * sum(each[1:]), rel=1e-4)
