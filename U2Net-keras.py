@@ -39,7 +39,7 @@ SELF_ATTENTION = True  # relate the deepest features to each other
 SIDE_WEIGHT = 1.0  # of each side output in the loss; the fused output weighs 1
 LEARNING_RATE = 1e-3  # peak of the cosine schedule
 WEIGHT_DECAY = 1e-4  # decoupled, as in AdamW
-AUGMENTATION = 0.7  # strength of the random changes to training pictures; 0 for none
+AUGMENTATION = 0.5  # strength of the random changes to training pictures; 0 for none
 BATCH_NORM_MOMENTUM = 0.9  # the default 0.99 lags behind on short trainings
 
 # Table 1 of the paper, stage by stage: depth of the RSU (0 is RSU-4F), middle and output channels.
