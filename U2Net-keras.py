@@ -193,7 +193,7 @@ def main():
     )
     run.finish(model, data)
     if flags.self_attention:
-        attention = keras.Model(model.inputs, model.get_layer("attention").output[1])
+        attention = keras.Model(model.input, model.get_layer("attention").output[1])
         common.plot_attention(run.folder / "attention.png", attention, model, data)
 
 

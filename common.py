@@ -466,7 +466,7 @@ class Run:
         """
         model.load_weights(self.weights)
         # Saved without its compilation: no optimizer state in the file, no custom loss to find.
-        model = keras.Model(model.inputs, model.outputs[0], name=model.name)
+        model = keras.Model(model.input, model.outputs[0], name=model.name)
         model.save(self.folder / "model.keras")
         model.compile(jit_compile=JIT_COMPILE)
         self.weights.unlink()
@@ -757,6 +757,7 @@ def plot_attention(path, attention, model, data, rows=5):
     columns = 1 + len(data.class_names)
     figure = Figure(figsize=(2.3 * columns, 2.4 * count + 0.6), layout="constrained")
     axes = figure.subplots(count, columns, squeeze=False)
+    limits = {"vmin": 0, "vmax": scores.max()}
     shape = (count, grid, cell, grid, cell, len(data.class_names))
     sureness = probabilities.reshape(shape).mean(axis=(2, 4)).reshape(count, grid * grid, -1)
     for row, image, looks, sure in zip(axes, images, scores, sureness, strict=True):
@@ -765,7 +766,7 @@ def plot_attention(path, attention, model, data, rows=5):
         for axis, name, position in zip(row[1:], data.class_names, sure.argmax(0), strict=True):
             heat = looks[position].reshape(grid, grid)
             axis.imshow(image.mean(axis=-1), cmap="gray")
-            drawn = axis.imshow(heat, cmap="inferno", alpha=0.6, extent=(0, side, side, 0), vmin=0)
+            drawn = axis.imshow(heat, "inferno", alpha=0.6, extent=(0, side, side, 0), **limits)
             y, x = np.divmod(position, grid)
             axis.plot(
                 (x + 0.5) * cell, (y + 0.5) * cell, "o", color="cyan", markeredgecolor="black"
@@ -773,6 +774,6 @@ def plot_attention(path, attention, model, data, rows=5):
             axis.set_title(f"surest {name}: most {heat.max():.0%}", fontsize=9)
         for axis in row:
             axis.axis("off")
-    figure.colorbar(drawn, ax=axes, shrink=0.4, label="share of the attention, last picture")
+    figure.colorbar(drawn, ax=axes, shrink=0.4, label="share of the attention")
     figure.suptitle(f"Self-attention on {data.title}: where the marked position looks")
     figure.savefig(path, dpi=120)

@@ -32,21 +32,21 @@ def draw_animal(rng):
         ax, ay, bx, by = rng.uniform(-0.7, 0.7, 4)
         clutter = _limb_distance(x, y, (ax, ay, rng.uniform(0, 0.2), bx, by, rng.uniform(0, 0.2)))
         rounding = rng.choice([0, 0.4]) * (np.clip(-clutter / 0.1, 0, 1) - 0.5)
-        color = palette[rng.integers(6)] + rng.choice([0, 0.06]) * grain[..., None]
+        color = palette[rng.integers(6)] + rng.choice([0, 0.03]) * grain[..., None]
         image = np.where(clutter[..., None] < 0, color * (1 + rounding[..., None]), image)
 
     limbs, head = _random_animal(rng)
-    zoom, angle, side = rng.uniform(0.4, 0.75), rng.normal(0, 0.25), rng.choice([-1, 1])
+    zoom, angle, side = rng.uniform(0.45, 0.8), rng.normal(0, 0.25), rng.choice([-1, 1])
     x, y = (x - rng.normal(0, 0.1)) * side / zoom, (y - rng.normal(0, 0.06)) / zoom
     x, y = x * np.cos(angle) - y * np.sin(angle), x * np.sin(angle) + y * np.cos(angle)
-    shag = rng.uniform(0.01, 0.04) * _smooth_noise(rng, height, width, 24)[..., 0]
+    shag = rng.uniform(0, 0.015) * _smooth_noise(rng, height, width, 24)[..., 0]
     outline = np.min([_limb_distance(x, y, limb) for limb in limbs], axis=0) + shag
     fur = _fur(rng, x, y, outline, grain, palette)
     image = np.where(outline[..., None] < 0, _with_face(fur, x, y, head), image)
 
     light = 1 + 0.25 * _smooth_noise(rng, height, width, 1)
     image = np.clip(image * light + rng.normal(0, 0.015, image.shape), 0, 1)
-    band = 0.022 / zoom  # to either side of the outline, as wide as in the photographs
+    band = 0.03 / zoom  # to either side of the outline, as wide as in the photographs
     trimap = np.select([outline < -band, outline > band], [1, 2], 3)
     return np.rint(255 * image).astype(np.uint8), trimap.astype(np.uint8)[..., None]
 

@@ -146,6 +146,8 @@ def main_in_process(monkeypatch, network, runs_dir, pets, *more):
 
 def test_same_seed_same_result(run, monkeypatch, tmp_path, pets):
     """The run of the other tests once more, in this process: bit for bit the same."""
+    if run.network == "u2net":
+        pytest.skip("minutes of building a graph; what could differ is common.py's")
     again = main_in_process(monkeypatch, run.network, tmp_path, pets)
     for name in ("history.csv", "hyperparameters.json"):
         one, two = (folder.joinpath(name).read_text() for folder in (run.folder, again.folder))
