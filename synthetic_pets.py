@@ -46,7 +46,7 @@ def draw_animal(rng):
 
     light = 1 + 0.25 * _smooth_noise(rng, height, width, 1)
     image = np.clip(image * light + rng.normal(0, 0.015, image.shape), 0, 1)
-    band = 0.03 / zoom  # to either side of the outline, as wide as in the photographs
+    band = 0.035 / zoom  # to either side of the outline, a little wider than in the photographs
     trimap = np.select([outline < -band, outline > band], [1, 2], 3)
     return np.rint(255 * image).astype(np.uint8), trimap.astype(np.uint8)[..., None]
 
