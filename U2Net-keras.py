@@ -61,6 +61,7 @@ def convolution(x, filters, momentum, dilation=1):
 
 
 def upsample(x, factor=2):
+    """Bilinear, with half-pixel centers: pixel corners, not pixel middles, stay where they are."""
     return layers.UpSampling2D(factor, interpolation="bilinear")(x)
 
 

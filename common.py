@@ -75,7 +75,7 @@ class UserError(SystemExit):
 
 # --- Command line ---------------------------------------------------------------------------
 
-# What every script allows, by flag name; `parse_flags` explains the three forms.
+# What every script allows, by flag name; `parse_flags` explains the forms.
 SHARED_LIMITS = {
     "dataset": ["oxford_iiit_pet", "synthetic"],
     "data_dir": str,
