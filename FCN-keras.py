@@ -47,7 +47,6 @@ FINE_TUNE_EPOCHS = 10  # stage two: passes with all of the network in training
 PATIENCE = 0  # stop a stage after so many epochs without a better validation mean IoU; 0 never
 LEARNING_RATE = 1e-3  # stage one: peak of the cosine schedule
 FINE_TUNE_LEARNING_RATE = 1e-4  # stage two: peak of the cosine schedule
-WEIGHT_DECAY = 1e-4  # decoupled, as in AdamW
 AUGMENTATION = 0.5  # strength of the random changes to training pictures; 0 for none
 STRIDE = 8  # of the finest scores, pixels: 8, 16 or 32 for FCN-8s, FCN-16s or FCN-32s
 FC_FILTERS = 512  # channels of the two convolutionalized fully connected layers; paper: 4096
@@ -193,7 +192,7 @@ def main():
         model.get_layer("vgg16").trainable = train_encoder
         schedule = common.warmup_cosine(learning_rate, data.steps_per_epoch * epochs)
         model.compile(
-            optimizer=keras.optimizers.AdamW(schedule, weight_decay=flags.weight_decay),
+            optimizer=keras.optimizers.Adam(schedule),
             loss=common.segmentation_loss,
             metrics=[common.mean_iou(len(data.class_names))],
             jit_compile=common.JIT_COMPILE,

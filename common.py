@@ -85,7 +85,6 @@ SHARED_LIMITS = {
     "epochs": range(1, 100_001),
     "patience": range(10_001),
     "learning_rate": (1e-8, 1.0),
-    "weight_decay": (0.0, 1.0),
     "augmentation": (0.0, 2.0),
     "dropout": (0.0, 0.95),
     "batch_norm_momentum": (0.0, 0.999),
@@ -542,6 +541,8 @@ class _Watch(keras.callbacks.Callback):
 
     def on_train_begin(self, logs=None):
         self.stages.append(self.epochs)
+        # Variables made while the step is traced would have TensorFlow trace it twice.
+        self.model.optimizer.build(self.model.trainable_variables)
         trained = sum(math.prod(weight.shape) for weight in self.model.trainable_weights)
         print(f"Training {self.model.name}: {trained:,} of {self.model.count_params():,} weights")
         self.begun = time.perf_counter() - self.seconds

@@ -70,7 +70,7 @@ def main():
         models[name] = NETWORKS[name](flags.image_size)
         outputs = len(models[name].outputs)
         models[name].compile(
-            keras.optimizers.AdamW(1e-3),
+            keras.optimizers.Adam(1e-3),
             [common.segmentation_loss] * outputs,
             jit_compile=common.JIT_COMPILE,
         )

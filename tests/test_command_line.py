@@ -48,7 +48,6 @@ def test_refuses_shared_flags(monkeypatch, capsys, script, flag, value, allowed)
         ("Unet-keras", "--learning-rate", "nan"),
         ("Unet-keras", "--learning-rate", "inf"),
         ("Unet-keras", "--learning-rate", "0"),
-        ("Unet-keras", "--weight-decay", "-1"),
         ("Unet-keras", "--base-filters", "0"),
         ("Unet-keras", "--dropout", "1"),
         ("Unet-keras", "--batch-norm-momentum", "1"),

@@ -24,7 +24,12 @@ NETWORKS = {
 METRIC = {"u2net": "fused_mean_iou"}  # what the history calls the mean IoU
 
 
-@pytest.fixture(scope="module", params=list(NETWORKS))
+def one_process(network):
+    """Tests of the same run go to the same worker, which then trains it once."""
+    return pytest.param(network, marks=pytest.mark.xdist_group(network))
+
+
+@pytest.fixture(scope="module", params=map(one_process, NETWORKS))
 def run(request, pets, tmp_path_factory):
     script, flags = NETWORKS[request.param]
     folder = tmp_path_factory.mktemp(request.param)
@@ -165,7 +170,7 @@ def test_same_seed_same_result(run, monkeypatch, tmp_path, pets):
 def test_early_stopping(monkeypatch, tmp_path, pets):
     """A learning rate that changes nothing stops after the patience is used up."""
     more = ["--learning-rate", "1e-7", "--epochs", "9", "--patience", "1"]
-    more += ["--batch-norm-momentum", "0.999", "--weight-decay", "0"]
+    more += ["--batch-norm-momentum", "0.999"]
     finished = main_in_process(monkeypatch, "unet", tmp_path / "runs", pets, *more)
     assert finished.metrics["epochs"] < 9
 

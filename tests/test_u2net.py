@@ -129,7 +129,7 @@ def test_attention_scores_sum_to_one():
 
 def compiled(model, side_weight):
     model.compile(
-        keras.optimizers.AdamW(1e-3),
+        keras.optimizers.Adam(1e-3),
         loss=[common.segmentation_loss] * 7,
         loss_weights=[1.0] + [side_weight] * 6,
         jit_compile=False,
