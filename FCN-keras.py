@@ -35,6 +35,8 @@ import keras
 import numpy as np
 from keras import layers
 
+import checks
+
 DATASET = "oxford_iiit_pet"  # oxford_iiit_pet or synthetic
 DATA_DIR = "~/tensorflow_datasets"  # where tfds keeps prepared datasets
 RUNS_DIR = "runs"  # results go into a new folder below this one
@@ -78,7 +80,7 @@ def load_vgg16(pretrained):
         if pretrained == "imagenet":
             advice = f"Put {_WEIGHTS_FILE} into {folder}"
             if not (folder / _WEIGHTS_FILE).exists():
-                common.check_network(f"{_WEIGHTS_FOLDER}/{_WEIGHTS_FILE}")
+                checks.check_network(f"{_WEIGHTS_FOLDER}/{_WEIGHTS_FILE}")
         weights = None if pretrained == "none" else pretrained
         vgg16 = keras.applications.VGG16(include_top=False, weights=weights)
     except Exception as error:
@@ -181,7 +183,7 @@ def main():
         dropout=flags.dropout,
         batch_norm_momentum=flags.batch_norm_momentum,
     )
-    run = common.Run("fcn", flags)
+    run = common.Run("fcn", flags, data)
     stages = (
         (False, flags.decoder_epochs, flags.learning_rate),
         (True, flags.fine_tune_epochs, flags.fine_tune_learning_rate),
@@ -197,18 +199,20 @@ def main():
             metrics=[common.mean_iou(len(data.class_names))],
             jit_compile=common.JIT_COMPILE,
         )
+        first, last = run.stage(model, epochs)  # or what an interrupted run has left of them
         model.fit(
-            data.train_from(run.epochs_done),
+            data.train_from(first),
             steps_per_epoch=data.steps_per_epoch,
-            initial_epoch=run.epochs_done,
-            epochs=run.epochs_done + epochs,
+            initial_epoch=first,
+            epochs=last,
             validation_data=data.validation,
             callbacks=run.callbacks,
             shuffle=False,  # they come shuffled
             verbose=common.VERBOSE,
         )
+    run.load_best(model)
     run.finish(model, data)
 
 
 if __name__ == "__main__":
-    main()
+    common.launch(main)

@@ -169,7 +169,7 @@ def main():
         self_attention=flags.self_attention,
         batch_norm_momentum=flags.batch_norm_momentum,
     )
-    run = common.Run("u2net", flags, metric="fused_mean_iou")
+    run = common.Run("u2net", flags, data, metric="fused_mean_iou")
     schedule = common.warmup_cosine(flags.learning_rate, data.steps_per_epoch * flags.epochs)
     model.compile(
         optimizer=keras.optimizers.Adam(schedule),
@@ -182,20 +182,23 @@ def main():
     def seven_times(image, mask):
         return image, (mask,) * 7  # every output has the same truth
 
+    first, last = run.stage(model, flags.epochs)  # or what an interrupted run has left of them
     model.fit(
-        data.train_from(0).map(seven_times),
+        data.train_from(first).map(seven_times),
         steps_per_epoch=data.steps_per_epoch,
-        epochs=flags.epochs,
+        initial_epoch=first,
+        epochs=last,
         validation_data=data.validation.map(seven_times),
         callbacks=run.callbacks,
         shuffle=False,  # they come shuffled
         verbose=common.VERBOSE,
     )
-    run.finish(model, data)
+    run.load_best(model)
     if flags.self_attention:
         attention = keras.Model(model.input, model.get_layer("attention").output[1])
         common.plot_attention(run.folder / "attention.png", attention, model, data)
+    run.finish(model, data)
 
 
 if __name__ == "__main__":
-    main()
+    common.launch(main)

@@ -100,7 +100,7 @@ def main():
     )
     keras.utils.set_random_seed(flags.seed)
     data = common.load_data(flags)
-    run = common.Run("unet", flags)
+    run = common.Run("unet", flags, data)
     model = build_model(
         image_size=flags.image_size,
         base_filters=flags.base_filters,
@@ -115,17 +115,20 @@ def main():
         metrics=[common.mean_iou(len(data.class_names))],
         jit_compile=common.JIT_COMPILE,
     )
+    first, last = run.stage(model, flags.epochs)  # or what an interrupted run has left of them
     model.fit(
-        data.train_from(0),
+        data.train_from(first),
         steps_per_epoch=data.steps_per_epoch,
-        epochs=flags.epochs,
+        initial_epoch=first,
+        epochs=last,
         validation_data=data.validation,
         callbacks=run.callbacks,
         shuffle=False,  # they come shuffled
         verbose=common.VERBOSE,
     )
+    run.load_best(model)
     run.finish(model, data)
 
 
 if __name__ == "__main__":
-    main()
+    common.launch(main)

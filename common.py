@@ -13,15 +13,11 @@ import math
 import os
 import platform
 import re
+import signal
 import sys
-import threading
-import time
-import urllib.error
-import urllib.request
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -53,6 +49,9 @@ with _muted_stderr():  # TensorFlow greets with a page that no log level holds b
     import tensorflow as tf
     from keras import ops
 
+    import checks
+    import resume
+
     if keras.backend.backend() != "tensorflow":
         tf.config.set_visible_devices([], "GPU")  # TensorFlow only feeds pictures then
     ON_GPU = bool(tf.config.get_visible_devices("GPU"))
@@ -74,6 +73,26 @@ class UserError(SystemExit):
 
 
 # --- Command line ---------------------------------------------------------------------------
+
+
+def launch(main):
+    """Run a script's `main`, with one line in place of a traceback for what is no bug.
+
+    That is: Ctrl-C, being told to end (SIGTERM), and files that cannot be read or written.
+    """
+    go_on = "The same command, given again, goes on after the last finished epoch."
+
+    def stop(number, frame):
+        print(f"\nStopped. {go_on}", file=sys.stderr)
+        sys.exit(128 + number)  # as shells count
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    try:
+        main()
+    except OSError as error:
+        raise UserError(f"{error}\nIs the disk full, or a folder gone? {go_on}") from error
+
 
 # What every script allows, by flag name; `parse_flags` explains the forms.
 SHARED_LIMITS = {
@@ -105,7 +124,8 @@ def parse_flags(script, limits, arguments=None):
         arguments: list of str, in place of `sys.argv[1:]`.
 
     Returns:
-        argparse.Namespace with one attribute per constant, in lower case.
+        argparse.Namespace with one attribute per constant, in lower case, and `code`, a
+        fingerprint of the source.
 
     Raises:
         SystemExit: status 2 and one line on stderr, for an unknown flag or a refused value.
@@ -130,6 +150,8 @@ def parse_flags(script, limits, arguments=None):
     for name, value in vars(flags).items():
         if wanted := _refusal(value, limits.get(name)):
             parser.error(f"--{name.replace('_', '-')} {value!r} cannot work: must be {wanted}")
+    # Who edits the code wants a new run, not the rest of an old one.
+    flags.code = resume.fingerprint(script["__file__"], __file__, resume.__file__)
     return flags
 
 
@@ -172,6 +194,7 @@ class Data:
     steps_per_epoch: int
     class_names: tuple
     title: str  # names the data in every figure
+    identity: str  # the same for the same pictures
 
 
 def load_data(flags):
@@ -191,9 +214,11 @@ def load_data(flags):
         UserError: the dataset cannot be had, or is too small to train on.
     """
     if flags.dataset == "synthetic":
-        title, splits = "synthetic pictures (drawn, not photographed)", load_synthetic()
+        title = "synthetic pictures (drawn, not photographed)"
+        splits, identity = load_synthetic()
     else:
-        title, splits = "Oxford-IIIT Pet", load_oxford_iiit_pet(flags.data_dir)
+        title = "Oxford-IIIT Pet"
+        splits, identity = load_oxford_iiit_pet(flags.data_dir)
     counts = {name: int(split.cardinality()) for name, split in splits.items()}
     counted = ", ".join(f"{count} {name}" for name, count in counts.items())
     steps = counts["train"] // flags.batch_size
@@ -232,6 +257,7 @@ def load_data(flags):
         steps_per_epoch=steps,
         class_names=PET_CLASSES,
         title=title,
+        identity=identity,
     )
 
 
@@ -243,26 +269,32 @@ def load_oxford_iiit_pet(data_dir):
 
     Returns:
         dict of tf.data.Dataset, `train`, `validation` (a fixed tenth of the official training
-        split) and `test`, of uint8 image (H, W, 3) RGB and uint8 mask (H, W, 1), 0 to 2.
+        split) and `test`, of uint8 image (H, W, 3) RGB and uint8 mask (H, W, 1), 0 to 2;
+        str, the same for the same pictures.
 
     Raises:
-        UserError: it is neither prepared nor can it be downloaded.
+        UserError: it is neither prepared nor can it be downloaded, or it is damaged.
     """
     import tensorflow_datasets as tfds  # here, because synthetic pictures do without it
 
     data_dir = os.path.expanduser(data_dir)
-    with contextlib.suppress(ImportError):
-        from tensorflow_datasets.core.download import downloader
-
-        downloader.MAX_RETRIES = 2  # its 10 mean minutes of silence where there is no network
     try:
         builder = tfds.builder("oxford_iiit_pet", data_dir=data_dir)
-        builder.download_and_prepare()
+        with checks.impatient_downloads():
+            builder.download_and_prepare()
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise UserError(
             f"Oxford-IIIT Pet is not in --data-dir {data_dir} and could not be prepared there: "
-            f"{reason}\nCheck network and disk, or try --dataset synthetic, which needs neither."
+            f"{reason}\nCheck network and disk, copy a prepared oxford_iiit_pet folder there from "
+            "another machine, or try --dataset synthetic, which needs no download."
+        ) from error
+    try:
+        checks.check_pictures(builder)
+    except ValueError as error:
+        raise UserError(
+            f"Oxford-IIIT Pet is damaged: {error}\nDelete {builder.data_path}: "
+            "it is then prepared anew."
         ) from error
 
     def load(split):
@@ -273,32 +305,9 @@ def load_oxford_iiit_pet(data_dir):
         return dataset.map(lambda pet: (pet["image"], pet["segmentation_mask"] - 1))
 
     splits = {"train": "train[:90%]", "validation": "train[90%:]", "test": "test"}
-    return {name: load(split) for name, split in splits.items()}
-
-
-def check_network(url, seconds=20):
-    """See whether a web server answers, through the environment's proxies if there are any.
-
-    Raises:
-        OSError: it does not, or a name server or proxy on the way keeps silent for so long.
-    """
-    problem = f"no answer from {url} within {seconds} seconds"
-
-    def ask():
-        nonlocal problem
-        try:
-            urllib.request.build_opener().open(url, timeout=seconds).close()
-            problem = None
-        except urllib.error.HTTPError:
-            problem = None  # even "forbidden" is an answer
-        except Exception as error:
-            problem = f"{url}: {error}"
-
-    thread = threading.Thread(target=ask, daemon=True)  # name look-ups know no time limit
-    thread.start()
-    thread.join(seconds)
-    if problem:
-        raise OSError(problem)
+    sizes = [f"{split.num_bytes} bytes" for split in builder.info.splits.values()]
+    identity = f"{builder.info.full_name}, {', '.join(sizes)}"
+    return {name: load(split) for name, split in splits.items()}, identity
 
 
 def load_synthetic(counts=(720, 80, 160)):
@@ -311,10 +320,10 @@ def load_synthetic(counts=(720, 80, 160)):
         As `load_oxford_iiit_pet`.
     """
 
-    from synthetic_pets import draw_animal  # here: who has pictures needs no drawn ones
+    import synthetic_pets  # here: who has pictures needs no drawn ones
 
     def draw(split, number):
-        image, trimap = draw_animal(np.random.default_rng((split, number)))
+        image, trimap = synthetic_pets.draw_animal(np.random.default_rng((split, number)))
         return image, trimap - np.uint8(1)
 
     def load(split, count):
@@ -325,7 +334,8 @@ def load_synthetic(counts=(720, 80, 160)):
         return tf.data.Dataset.range(count).map(element, tf.data.AUTOTUNE)
 
     names = ("train", "validation", "test")
-    return {name: load(split, counts[split]) for split, name in enumerate(names)}
+    identity = resume.fingerprint(synthetic_pets.__file__)
+    return {name: load(split, counts[split]) for split, name in enumerate(names)}, identity
 
 
 def resize(image, mask, size):
@@ -410,14 +420,17 @@ def normalize(image, mask):
 class Run:
     """One training: its folder, its callbacks, and what it leaves.
 
+    The folder is that of an unfinished run with the same hyperparameters, data, code and library
+    versions if there is one, else a new one; either way it is this process's own.
+
     Args:
         network: str, the folder below `flags.runs_dir`: `runs/unet/<timestamp>/`.
         flags: what `parse_flags` returned; written to `hyperparameters.json`.
+        data: `Data` that it trains on.
         metric: what `fit` calls the mean IoU by which the best weights are chosen.
 
     Attributes:
-        folder: Path, new and this run's own.
-        epochs_done: int, over all `fit` calls so far.
+        folder: Path.
         callbacks: list for `fit`. Pass the same list to every `fit` of a run: best weights,
             history and clock go on from one stage to the next.
 
@@ -425,67 +438,90 @@ class Run:
         UserError: the folder cannot be made.
     """
 
-    def __init__(self, network, flags, metric="mean_iou"):
+    def __init__(self, network, flags, data, metric="mean_iou"):
         self.flags, self.metric = flags, metric
-        self.folder = _new_folder(Path(flags.runs_dir).expanduser() / network)
-        self.weights = self.folder / "best.weights.h5"
-        self.watch = _Watch(self.folder)
-        best = {"monitor": f"val_{metric}", "mode": "max"}
-        self.callbacks = [
-            self.watch,
-            keras.callbacks.ModelCheckpoint(
-                self.weights, save_best_only=True, save_weights_only=True, **best
-            ),
-            keras.callbacks.CSVLogger(self.folder / "history.csv", append=True),
-        ]
-        if flags.patience:
-            self.callbacks += [keras.callbacks.EarlyStopping(patience=flags.patience, **best)]
         backend = keras.backend.backend()
         versions = {module.__name__: module.__version__ for module in (keras, tf, np)}
         versions["python"] = platform.python_version()
-        used = {**vars(flags), "backend": backend, "device": device(), "versions": versions}
-        _write_json(self.folder / "hyperparameters.json", used)
+        used = {**vars(flags), "data": data.identity, "backend": backend, "device": device()}
+        used["versions"] = versions
+        parent = Path(flags.runs_dir).expanduser() / network
+        try:
+            self.folder, self._lock = resume.find_unfinished(parent, used)
+            if not self.folder:
+                self.folder, self._lock = resume.new_folder(parent)
+                resume.write_json(self.folder / "hyperparameters.json", used)
+        except OSError as error:
+            raise UserError(f"--runs-dir: cannot make a folder in {parent}: {error}") from error
+        goal = {"monitor": f"val_{metric}", "mode": "max", "patience": flags.patience}
+        stopping = keras.callbacks.EarlyStopping(**goal) if flags.patience else None
+        self.checkpoint = resume.Checkpoint(self.folder, metric, stopping)
+        history = keras.callbacks.CSVLogger(self.folder / "history.csv", append=True)
+        callbacks = (_StopOnNaN(), history, stopping, self.checkpoint)
+        self.callbacks = [callback for callback in callbacks if callback]
         print(f"Device: {device()}, Keras {keras.__version__} on {backend}")
         print(f"Results: {self.folder}")
+        if epochs := self.checkpoint.progress["epochs"]:
+            print(f"Goes on after epoch {epochs}. To begin anew, delete that folder.")
 
-    @property
-    def epochs_done(self):
-        return self.watch.epochs
+    def stage(self, model, epochs):
+        """Begin a stage of the training, or what an interrupted run has left of it.
 
-    def finish(self, model, data):
-        """Load the best weights, evaluate on the test split, save, draw and report.
+        Call it once before each `fit`, in the order of the stages.
 
         Args:
-            model: keras.Model, float32 (N, S, S, 3) in [0, 1] to probabilities (N, S, S, C). Of
-                several outputs only the first is kept.
+            model: keras.Model, compiled for this stage.
+            epochs: int, the length of the stage.
+
+        Returns:
+            `initial_epoch` and `epochs` for `fit`, counted over all stages.
+        """
+        first, last = self.checkpoint.begin_stage(model, epochs)
+        trained = sum(math.prod(weight.shape) for weight in model.trainable_weights)
+        if last > first:
+            print(f"Training {model.name}: {trained:,} of {model.count_params():,} weights")
+        return first, last
+
+    def load_best(self, model):
+        """Give the model its weights of the epoch with the best validation mean IoU."""
+        self.checkpoint.load_best(model)
+
+    def finish(self, model, data):
+        """Evaluate on the test split, save, draw and report.
+
+        Args:
+            model: keras.Model, float32 (N, S, S, 3) in [0, 1] to probabilities (N, S, S, C), with
+                the best weights. Of several outputs only the first is kept.
             data: `Data`; its test split is read here and nowhere else.
 
         Returns:
             dict, what `metrics.json` holds.
         """
-        model.load_weights(self.weights)
         # Saved without its compilation: no optimizer state in the file, no custom loss to find.
         model = keras.Model(model.input, model.outputs[0], name=model.name)
         model.save(self.folder / "model.keras")
         model.compile(jit_compile=JIT_COMPILE)
-        self.weights.unlink()
 
         confusions = evaluate(model, data.test, len(data.class_names))
         scores = scores_from_confusion(confusions.sum(axis=0), data.class_names)
-        pictures_seen = self.watch.steps * self.flags.batch_size
+        progress = self.checkpoint.progress
+        pictures_seen = progress["steps"] * self.flags.batch_size
         metrics = scores | {
             "parameters": model.count_params(),
             "dataset": self.flags.dataset,
             "image_size": self.flags.image_size,
-            "epochs": self.watch.epochs,
-            "train_seconds": round(self.watch.seconds, 1),
-            "images_per_second": round(pictures_seen / self.watch.seconds, 2),
+            "epochs": progress["epochs"],
+            "train_seconds": round(progress["seconds"], 1),
+            "images_per_second": round(pictures_seen / progress["seconds"], 2),
         }
-        _write_json(self.folder / "metrics.json", metrics)
         title = f"{model.name} on {data.title}"
-        stages = self.watch.stages[1:]
-        plot_history(self.folder / "history.csv", title, self.metric, stages)
+        plot_history(self.folder / "history.csv", title, self.metric, progress["stages"][1:])
         plot_predictions(self.folder / "predictions.png", model, data, confusions, title)
+        # Last, because who has metrics is a finished run.
+        resume.write_json(self.folder / "metrics.json", metrics)
+        self.checkpoint.clear()
+        self._lock.close()
+        (self.folder / "lock").unlink()
         _print_scores(scores, data)
         _print_runs(self.folder.parent.parent, self.flags.dataset)
         return metrics
@@ -531,54 +567,16 @@ def segmentation_loss(y_true, y_pred):
     return ops.mean(cross_entropy, axis=(1, 2)) + ops.sum(dice * present) / ops.sum(present)
 
 
-class _Watch(keras.callbacks.Callback):
-    """Counts epochs, steps and seconds over all `fit` calls of a run, and ends it on NaN."""
-
-    def __init__(self, folder):
-        super().__init__()
-        self.folder, self.epochs, self.steps, self.seconds = folder, 0, 0, 0.0
-        self.stages = []  # how many epochs were over when each `fit` began
-
-    def on_train_begin(self, logs=None):
-        self.stages.append(self.epochs)
-        # Variables made while the step is traced would have TensorFlow trace it twice.
-        self.model.optimizer.build(self.model.trainable_variables)
-        trained = sum(math.prod(weight.shape) for weight in self.model.trainable_weights)
-        print(f"Training {self.model.name}: {trained:,} of {self.model.count_params():,} weights")
-        self.begun = time.perf_counter() - self.seconds
+class _StopOnNaN(keras.callbacks.Callback):
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch = epoch + 1
 
     def on_train_batch_end(self, batch, logs=None):
-        self.steps += 1
         if not np.isfinite(logs["loss"]):  # whatever would follow is not worth waiting for
+            where = f"epoch {self.epoch}, step {batch + 1}"
             raise UserError(
-                f"\nThe loss became {logs['loss']} in epoch {self.epochs + 1}, step {batch + 1}: "
-                f"try a lower learning rate. What there is until then is in {self.folder}"
+                f"\nThe loss became {logs['loss']} in {where}: try a lower learning rate."
             )
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.epochs += 1
-        self.seconds = time.perf_counter() - self.begun
-
-
-def _new_folder(parent):
-    """Make a folder named after this second; never an existing one, even if two runs race."""
-    try:
-        parent.mkdir(parents=True, exist_ok=True)
-        while True:
-            folder = parent / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-            with contextlib.suppress(FileExistsError):
-                folder.mkdir()
-                return folder
-            time.sleep(0.2)
-    except OSError as error:
-        raise UserError(f"--runs-dir: cannot make a folder in {parent}: {error}") from error
-
-
-def _write_json(path, content):
-    """Write beside, then rename: who reads the file never sees half of it."""
-    beside = path.with_suffix(".tmp")
-    beside.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    beside.replace(path)
 
 
 # --- Evaluation -------------------------------------------------------------------------------

@@ -24,6 +24,13 @@ TRAIN_COUNT, TEST_COUNT = 40, 6
 # Small enough for seconds, large enough for all levels of every network.
 SMALL = ["--image-size", "64", "--batch-size", "4", "--augmentation", "0.5"]
 
+STAGES = ["--decoder-epochs", "1", "--fine-tune-epochs", "1"]
+NETWORKS = {
+    "unet": ("Unet-keras", ["--base-filters", "4", "--epochs", "2"]),
+    "u2net": ("U2Net-keras", ["--variant", "lite", "--epochs", "2"]),
+    "fcn": ("FCN-keras", ["--pretrained", "none", "--fc-filters", "8", *STAGES]),
+}
+
 
 def load_script(name):
     """Import a script whose file name has a hyphen in it."""
@@ -33,16 +40,23 @@ def load_script(name):
     return module
 
 
-def run_script(name, *flags, cwd, backend="tensorflow"):
-    """Run a script as a user does, in a process of its own and another folder."""
-    return subprocess.run(
+def start_script(name, *flags, cwd, backend="tensorflow"):
+    """Start a script as a user does, in a process of its own and another folder."""
+    return subprocess.Popen(
         [sys.executable, str(ROOT / f"{name}.py"), *map(str, flags)],
         cwd=cwd,
         env={**os.environ, "KERAS_BACKEND": backend},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=300,
     )
+
+
+def run_script(*arguments, **options):
+    """`start_script` and wait for its end."""
+    process = start_script(*arguments, **options)
+    out, err = process.communicate(timeout=300)
+    return SimpleNamespace(returncode=process.returncode, stdout=out, stderr=err)
 
 
 def finished_run(runs_dir, network):
@@ -95,3 +109,18 @@ def pet_flags(pets):
         seed=7,
         augmentation=1.0,
     )
+
+
+def one_process(network):
+    """Tests of the same run go to the same worker, which then trains it once."""
+    return pytest.param(network, marks=pytest.mark.xdist_group(network))
+
+
+@pytest.fixture(scope="session", params=map(one_process, NETWORKS))
+def run(request, pets, tmp_path_factory):
+    script, flags = NETWORKS[request.param]
+    folder = tmp_path_factory.mktemp(request.param)
+    process = run_script(script, "--data-dir", pets, *SMALL, *flags, cwd=folder)
+    assert process.returncode == 0, process.stderr
+    finished = finished_run(folder / "runs", request.param)
+    return SimpleNamespace(network=request.param, process=process, **vars(finished))

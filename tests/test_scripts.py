@@ -6,37 +6,15 @@ import os
 import shutil
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import common
 import keras
 import numpy as np
 import pytest
-from conftest import SMALL, finished_run, load_script, run_script
+from conftest import NETWORKS, SMALL, finished_run, load_script, run_script
 from matplotlib.image import imread
 
-STAGES = ["--decoder-epochs", "1", "--fine-tune-epochs", "1"]
-NETWORKS = {
-    "unet": ("Unet-keras", ["--base-filters", "4", "--epochs", "2"]),
-    "u2net": ("U2Net-keras", ["--variant", "lite", "--epochs", "2"]),
-    "fcn": ("FCN-keras", ["--pretrained", "none", "--fc-filters", "8", *STAGES]),
-}
 METRIC = {"u2net": "fused_mean_iou"}  # what the history calls the mean IoU
-
-
-def one_process(network):
-    """Tests of the same run go to the same worker, which then trains it once."""
-    return pytest.param(network, marks=pytest.mark.xdist_group(network))
-
-
-@pytest.fixture(scope="module", params=map(one_process, NETWORKS))
-def run(request, pets, tmp_path_factory):
-    script, flags = NETWORKS[request.param]
-    folder = tmp_path_factory.mktemp(request.param)
-    process = run_script(script, "--data-dir", pets, *SMALL, *flags, cwd=folder)
-    assert process.returncode == 0, process.stderr
-    finished = finished_run(folder / "runs", request.param)
-    return SimpleNamespace(network=request.param, process=process, **vars(finished))
 
 
 def test_all_documented_files_are_there_and_no_other(run):

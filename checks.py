@@ -1,0 +1,103 @@
+"""Faults of network and data, found early and named, rather than after a night of training."""
+
+import contextlib
+import threading
+import urllib.error
+import urllib.request
+
+import tensorflow as tf
+
+
+def check_network(url, seconds=20):
+    """See whether a web server answers, through the environment's proxies if there are any.
+
+    Raises:
+        OSError: it does not, or a name server or proxy on the way keeps silent for so long.
+    """
+    problem = f"no answer from {url} within {seconds} seconds"
+
+    def ask():
+        nonlocal problem
+        try:
+            urllib.request.build_opener().open(url, timeout=seconds).close()
+            problem = None
+        except urllib.error.HTTPError:
+            problem = None  # even "forbidden" is an answer
+        except Exception as error:
+            problem = f"{url}: {error}"
+
+    thread = threading.Thread(target=ask, daemon=True)  # name look-ups know no time limit
+    thread.start()
+    thread.join(seconds)
+    if problem:
+        raise OSError(problem)
+
+
+@contextlib.contextmanager
+def impatient_downloads(seconds=8, retries=1):
+    """Give tfds' downloads a time limit: its own ten retries are minutes of silence.
+
+    Args:
+        seconds: without an answer, or without a further byte.
+        retries: after the first failure.
+    """
+    import requests
+    from tensorflow_datasets.core.download import downloader
+
+    adapter, kept = requests.adapters.HTTPAdapter, downloader.MAX_RETRIES
+    send = adapter.send
+
+    def send_in_time(self, *arguments, **options):
+        return send(self, *arguments, **(options | {"timeout": seconds}))
+
+    adapter.send, downloader.MAX_RETRIES = send_in_time, retries
+    try:
+        yield
+    finally:
+        adapter.send, downloader.MAX_RETRIES = send, kept
+
+
+def check_pictures(builder):
+    """Decode every picture and mask of a prepared dataset once.
+
+    Args:
+        builder: tfds.core.DatasetBuilder with the features `image`, `segmentation_mask` and
+            `file_name`, prepared as TFRecord files.
+
+    Raises:
+        ValueError: a file is missing, cut short or changed, a picture does not decode, or a mask
+            is of another size than its picture. The message names it.
+    """
+    deserialize = builder.info.features.deserialize_example
+
+    def sizes(record):
+        picture = deserialize(record)
+        return tf.shape(picture["image"])[:2], tf.shape(picture["segmentation_mask"])[:2]
+
+    for split in builder.info.splits.values():
+        for path, expected in zip(split.filepaths, split.shard_lengths, strict=True):
+            records = tf.data.TFRecordDataset(str(path))
+            pictures, sound = records.map(sizes, tf.data.AUTOTUNE), 0
+            try:
+                for size, mask_size in pictures.as_numpy_iterator():
+                    if (size != mask_size).any():
+                        raise ValueError(f"the picture has {size} pixels, its mask {mask_size}")
+                    sound += 1
+                if sound != expected:
+                    raise ValueError(f"the file ends there, but should have {expected} pictures")
+            except (tf.errors.OpError, ValueError) as error:
+                reason = getattr(error, "message", str(error)).splitlines()[0]
+                name = _file_name(records.skip(sound), deserialize)
+                raise ValueError(f"{path}, picture {sound + 1}{name}: {reason}") from error
+
+
+def _file_name(records, deserialize):
+    """The original name of the first picture in brackets, if its record can be read at all."""
+    import tensorflow_datasets as tfds
+
+    undecoded = dict.fromkeys(("image", "segmentation_mask"), tfds.decode.SkipDecoding())
+    with contextlib.suppress(tf.errors.OpError):
+        for record in records.take(1):
+            name = deserialize(record, decoders=undecoded)["file_name"]
+            return f" ({name.numpy().decode()})"
+    return ""

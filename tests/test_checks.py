@@ -1,0 +1,154 @@
+"""Faults of network and data are named, early and in words."""
+
+import shutil
+import socket
+import threading
+import time
+from pathlib import Path
+
+import common
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from conftest import SMALL, run_script
+
+import checks
+
+
+@pytest.fixture
+def copied_pets(pets, tmp_path):
+    """The drawn pets, to be damaged, and the file with their training pictures."""
+    folder = tmp_path / "pets"
+    shutil.copytree(pets, folder)
+    (records,) = folder.rglob("*train.tfrecord*")
+    return folder, records
+
+
+def damage_told(folder):
+    with pytest.raises(common.UserError) as stopped:
+        common.load_oxford_iiit_pet(str(folder))
+    message = str(stopped.value)
+    assert message.startswith("Oxford-IIIT Pet is damaged: ")
+    assert len(message.splitlines()) == 2
+    assert "Delete " in message
+    return message
+
+
+def rewrite(folder, records, change):
+    """Write the records anew, with a change to the picture named Bengal_7."""
+    features = tfds.builder("oxford_iiit_pet", data_dir=folder).info.features
+    undecoded = dict.fromkeys(("image", "segmentation_mask"), tfds.decode.SkipDecoding())
+    written = []
+    for record in tf.data.TFRecordDataset(str(records)):
+        name = features.deserialize_example(record, decoders=undecoded)["file_name"]
+        example = tf.train.Example.FromString(record.numpy())
+        if name == b"Bengal_7.jpg":
+            change(example.features.feature)
+        written.append(example.SerializeToString())
+    with tf.io.TFRecordWriter(str(records)) as writer:
+        for record in written:
+            writer.write(record)
+
+
+def test_sound_pictures_pass(pets):
+    checks.check_pictures(tfds.builder("oxford_iiit_pet", data_dir=pets))
+
+
+def test_a_truncated_file_is_named(copied_pets):
+    folder, records = copied_pets
+    content = records.read_bytes()
+    records.write_bytes(content[: len(content) // 2])
+    assert f"{records}, picture " in damage_told(folder)
+
+
+def test_a_file_that_ends_between_two_records_is_named(copied_pets):
+    folder, records = copied_pets
+    few = list(tf.data.TFRecordDataset(str(records)).take(30).as_numpy_iterator())
+    with tf.io.TFRecordWriter(str(records)) as writer:
+        for record in few:
+            writer.write(record)
+    message = damage_told(folder)
+    assert f"{records}, picture 31: the file ends there, but should have 40 pictures" in message
+
+
+def test_a_flipped_bit_is_named(copied_pets):
+    folder, records = copied_pets
+    content = bytearray(records.read_bytes())
+    content[len(content) // 2] ^= 1
+    records.write_bytes(content)
+    assert f"{records}, picture " in damage_told(folder)
+
+
+def test_a_missing_file_is_named(copied_pets):
+    folder, records = copied_pets
+    records.unlink()
+    assert str(records) in damage_told(folder)
+
+
+def test_a_picture_that_does_not_decode_is_named(copied_pets):
+    folder, records = copied_pets
+
+    def cut(feature):
+        picture = feature["image"].bytes_list
+        picture.value[0] = picture.value[0][:100]
+
+    rewrite(folder, records, cut)
+    message = damage_told(folder)
+    assert str(records) in message
+    assert "(Bengal_7.jpg)" in message
+
+
+def test_a_mask_of_another_size_is_named(copied_pets):
+    folder, records = copied_pets
+
+    def shrink(feature):
+        mask = tf.io.encode_png(np.ones((20, 30, 1), np.uint8)).numpy()
+        feature["segmentation_mask"].bytes_list.value[0] = mask
+
+    rewrite(folder, records, shrink)
+    message = damage_told(folder)
+    assert "(Bengal_7.jpg)" in message
+    assert "its mask [20 30]" in message
+
+
+@pytest.fixture
+def silent_proxy(monkeypatch):
+    """A proxy that takes connections and never answers: the worst of dead networks."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        kept = []
+
+        def take_and_keep_silent():
+            while True:
+                try:
+                    kept.append(server.accept())
+                except OSError:
+                    return
+
+        threading.Thread(target=take_and_keep_silent, daemon=True).start()
+        for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+            monkeypatch.setenv(name, f"http://127.0.0.1:{server.getsockname()[1]}")
+        for name in ("no_proxy", "NO_PROXY"):
+            monkeypatch.delenv(name, raising=False)
+        yield
+        server.close()
+
+
+def test_a_dead_network_is_told_within_half_a_minute(silent_proxy, tmp_path):
+    begun = time.monotonic()
+    process = run_script("Unet-keras", *SMALL, "--data-dir", "here", cwd=tmp_path)
+    assert time.monotonic() - begun < 60  # start of Python and TensorFlow included
+    assert process.returncode == 1
+    told = process.stderr.strip().splitlines()[-2:]  # before them, tfds' progress bars
+    assert told[0].startswith("Oxford-IIIT Pet is not in --data-dir here")
+    assert "copy a prepared" in told[1]
+    assert "--dataset synthetic" in told[1]
+    assert "Traceback" not in process.stderr
+    assert not Path(tmp_path / "runs").exists()
+
+
+def test_a_server_that_keeps_silent_is_no_network(silent_proxy):
+    begun = time.monotonic()
+    with pytest.raises(OSError, match=r"no answer|timed out"):
+        checks.check_network("http://example.org", seconds=1)
+    assert time.monotonic() - begun < 5
