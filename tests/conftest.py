@@ -40,12 +40,18 @@ def load_script(name):
     return module
 
 
+def environment(backend):
+    """For JAX, XLA compiles these small networks without taking pains."""
+    quick = {"XLA_FLAGS": "--xla_backend_optimization_level=0"} if backend == "jax" else {}
+    return {**os.environ, **quick, "KERAS_BACKEND": backend}
+
+
 def start_script(name, *flags, cwd, backend="tensorflow"):
     """Start a script as a user does, in a process of its own and another folder."""
     return subprocess.Popen(
         [sys.executable, str(ROOT / f"{name}.py"), *map(str, flags)],
         cwd=cwd,
-        env={**os.environ, "KERAS_BACKEND": backend},
+        env=environment(backend),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -116,11 +122,20 @@ def one_process(network):
     return pytest.param(network, marks=pytest.mark.xdist_group(network))
 
 
-@pytest.fixture(scope="session", params=map(one_process, NETWORKS))
-def run(request, pets, tmp_path_factory):
-    script, flags = NETWORKS[request.param]
-    folder = tmp_path_factory.mktemp(request.param)
-    process = run_script(script, "--data-dir", pets, *SMALL, *flags, cwd=folder)
-    assert process.returncode == 0, process.stderr
-    finished = finished_run(folder / "runs", request.param)
-    return SimpleNamespace(network=request.param, process=process, **vars(finished))
+@pytest.fixture(scope="session")
+def finished_runs():
+    return {}
+
+
+@pytest.fixture(params=map(one_process, NETWORKS))
+def run(request, pets, tmp_path_factory, finished_runs):
+    """A finished run of each script, trained once for all tests."""
+    network = request.param
+    if network not in finished_runs:
+        script, flags = NETWORKS[network]
+        folder = tmp_path_factory.mktemp(network)
+        process = run_script(script, "--data-dir", pets, *SMALL, *flags, cwd=folder)
+        assert process.returncode == 0, process.stderr
+        left = vars(finished_run(folder / "runs", network))
+        finished_runs[network] = SimpleNamespace(network=network, process=process, **left)
+    return finished_runs[network]

@@ -15,12 +15,12 @@ def batches(dataset, count):
 
 
 def test_splits_are_disjoint_and_complete(pets):
-    splits = common.load_oxford_iiit_pet(str(pets))
+    splits, _ = common.load_oxford_iiit_pet(str(pets))
     counts = {name: int(split.cardinality()) for name, split in splits.items()}
     assert counts == {"train": TRAIN_COUNT * 9 // 10, "validation": 4, "test": TEST_COUNT}
     pictures = [image.tobytes() for s in splits.values() for image, _ in s.as_numpy_iterator()]
     assert len(set(pictures)) == TRAIN_COUNT + TEST_COUNT
-    again = common.load_oxford_iiit_pet(str(pets))["validation"].as_numpy_iterator()
+    again = common.load_oxford_iiit_pet(str(pets))[0]["validation"].as_numpy_iterator()
     assert [image.tobytes() for image, _ in again] == pictures[counts["train"] :][:4]
 
 
@@ -28,7 +28,7 @@ def test_pictures_and_masks_come_out_as_they_went_in(pets):
     """The mask without loss, ids one less than the trimap's; the picture as JPEG leaves it."""
     drawn = [draw_animal(np.random.default_rng(n)) for n in range(TRAIN_COUNT, 46)]
     found = 0
-    for image, mask in common.load_oxford_iiit_pet(str(pets))["test"].as_numpy_iterator():
+    for image, mask in common.load_oxford_iiit_pet(str(pets))[0]["test"].as_numpy_iterator():
         assert image.dtype == mask.dtype == np.uint8
         match = [one for one, trimap in drawn if np.array_equal(trimap - 1, mask)]
         assert len(match) == 1
@@ -163,7 +163,7 @@ def test_drawn_animals():
 
 def test_color_alone_does_not_solve_the_drawn_pictures():
     """The best guess by color (512 colors, counted on 150 pictures) stays below 0.5."""
-    splits = common.load_synthetic((150, 1, 60))
+    splits, _ = common.load_synthetic((150, 1, 60))
 
     def colors_and_classes(split):
         pixels = [(image // 32, mask) for image, mask in split.as_numpy_iterator()]

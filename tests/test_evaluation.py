@@ -1,9 +1,5 @@
 """Loss and metrics against values computed by hand."""
 
-import http.server
-import threading
-import time
-
 import common
 import keras
 import numpy as np
@@ -102,62 +98,11 @@ def test_the_schedule_rises_to_its_peak_and_ends_at_zero():
     assert float(common.warmup_cosine(0.5, 3)(0)) > 0  # too short for a warm-up
 
 
-def test_nan_ends_the_training_with_a_word(tmp_path):
+def test_nan_ends_the_training_with_a_word():
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
     model.compile(loss="mse", jit_compile=False)
     inputs = np.ones((8, 2), np.float32)
     targets = np.array([1.0] * 5 + [np.nan] * 3, np.float32)
-    watch = common._Watch(tmp_path)
+    watch = common._StopOnNaN()
     with pytest.raises(common.UserError, match=r"nan in epoch 1, step 6: try a lower learning"):
         model.fit(inputs, targets, batch_size=1, shuffle=False, callbacks=[watch], verbose=0)
-
-
-@pytest.fixture
-def server():
-    """A web server that answers 403, or nothing at all to /silent."""
-    ends = threading.Event()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            if self.path == "/silent":
-                ends.wait(30)
-            else:
-                self.send_error(403)
-
-        def log_message(self, *arguments):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as web:
-        threading.Thread(target=web.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{web.server_port}"
-        ends.set()
-        web.shutdown()
-
-
-def test_a_server_that_answers_is_a_network(server, monkeypatch):
-    common.check_network(f"{server}/forbidden")
-    monkeypatch.setenv("http_proxy", server)  # asked in place of a host that does not exist
-    common.check_network("http://nowhere.invalid/")
-
-
-def test_silence_and_refusal_are_no_network(server):
-    begin = time.perf_counter()
-    with pytest.raises(OSError, match="/silent"):
-        common.check_network(f"{server}/silent", seconds=1)
-    assert time.perf_counter() - begin < 10
-    with pytest.raises(OSError, match="refused"):
-        common.check_network("http://127.0.0.1:9/")
-
-
-def test_runs_get_folders_of_their_own_even_within_a_second(tmp_path):
-    folders = [common._new_folder(tmp_path / "runs") for _ in range(3)]
-    assert len(set(folders)) == 3
-
-
-def test_a_results_folder_that_cannot_be_made_is_named(tmp_path):
-    (tmp_path / "runs").write_text("a file in the way")
-    with pytest.raises(common.UserError, match=r"--runs-dir: cannot make .*runs"):
-        common._new_folder(tmp_path / "runs" / "unet")
-    (tmp_path / "gone").symlink_to(tmp_path / "unmounted")
-    with pytest.raises(common.UserError, match=r"--runs-dir: cannot make .*gone"):
-        common._new_folder(tmp_path / "gone")

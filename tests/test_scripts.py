@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import common
 import keras
 import numpy as np
 import pytest
-from conftest import NETWORKS, SMALL, finished_run, load_script, run_script
+from conftest import NETWORKS, SMALL, environment, finished_run, load_script, run_script
 from matplotlib.image import imread
 
 METRIC = {"u2net": "fused_mean_iou"}  # what the history calls the mean IoU
@@ -93,10 +92,8 @@ def test_saved_model_needs_plain_keras_alone(run, pet_flags, tmp_path, backend):
     data = common.load_data(pet_flags)
     images, masks = (np.concatenate(part) for part in zip(*data.test, strict=True))
     np.save(tmp_path / "images.npy", images)
-    environment = {**os.environ, "KERAS_BACKEND": backend}
-    subprocess.run(
-        [sys.executable, "-c", PLAIN_KERAS], cwd=tmp_path, env=environment, check=True, timeout=120
-    )
+    command = [sys.executable, "-c", PLAIN_KERAS]
+    subprocess.run(command, cwd=tmp_path, env=environment(backend), check=True, timeout=120)
     probabilities = np.load(tmp_path / "probabilities.npy")
     assert probabilities.dtype == np.float32
     np.testing.assert_allclose(probabilities.sum(axis=-1), 1, rtol=1e-5)
@@ -125,24 +122,6 @@ def main_in_process(monkeypatch, network, runs_dir, pets, *more):
     monkeypatch.setattr("sys.argv", [script, *arguments])
     load_script(script).main()
     return finished_run(runs_dir, network)
-
-
-def test_same_seed_same_result(run, monkeypatch, tmp_path, pets):
-    """The run of the other tests once more, in this process: bit for bit the same."""
-    if run.network == "u2net":
-        pytest.skip("minutes of building a graph; what could differ is common.py's")
-    again = main_in_process(monkeypatch, run.network, tmp_path, pets)
-    for name in ("history.csv", "hyperparameters.json"):
-        one, two = (folder.joinpath(name).read_text() for folder in (run.folder, again.folder))
-        assert one.replace('"runs_dir": "runs"', "") == two.replace(f'"runs_dir": "{tmp_path}"', "")
-    timings = {"train_seconds": 0, "images_per_second": 0}
-    assert run.metrics | timings == again.metrics | timings
-    one, two = (
-        keras.models.load_model(folder / "model.keras").get_weights()
-        for folder in (run.folder, again.folder)
-    )
-    for first, second in zip(one, two, strict=True):
-        np.testing.assert_array_equal(first, second)
 
 
 def test_early_stopping(monkeypatch, tmp_path, pets):
