@@ -520,8 +520,7 @@ class Run:
         # Last, because who has metrics is a finished run.
         resume.write_json(self.folder / "metrics.json", metrics)
         self.checkpoint.clear()
-        self._lock.close()
-        (self.folder / "lock").unlink()
+        resume.unlock(self.folder, self._lock)
         _print_scores(scores, data)
         _print_runs(self.folder.parent.parent, self.flags.dataset)
         return metrics

@@ -54,7 +54,7 @@ def lock(folder):
     """Keep a folder for this process, until it closes the lock or ends, in whatever way.
 
     Returns:
-        open file, or None if another process has the folder.
+        open file, or None if another process has the folder or the disk knows no locks.
     """
     file = open(folder / "lock", "ab")  # noqa: SIM115 (open as long as the process wants it)
     try:
@@ -70,6 +70,13 @@ def lock(folder):
         file.close()
         return None
     return file
+
+
+def unlock(folder, held):
+    """Let go of what `lock` returned, and leave no trace."""
+    if held:
+        held.close()  # first: Windows removes no open file
+    (folder / "lock").unlink(missing_ok=True)
 
 
 def find_unfinished(parent, used):
