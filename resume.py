@@ -7,14 +7,12 @@ epoch; the position in the data follows from the epoch.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import time
 import zipfile
 import zlib
 from datetime import datetime
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -43,11 +41,6 @@ def write_json(path, content):
     """`write` a dict as JSON."""
     text = json.dumps(content, indent=2) + "\n"
     write(path, lambda file: file.write(text.encode()))
-
-
-def fingerprint(*paths):
-    """A few characters that change with the content of any of the files."""
-    return hashlib.sha256(b"".join(Path(path).read_bytes() for path in paths)).hexdigest()[:12]
 
 
 def lock(folder):
@@ -180,8 +173,7 @@ class Checkpoint(keras.callbacks.Callback):
             stages.append(done)
             self.progress |= {"stage_over": False, "early_stopping": {}}
         else:
-            for variable, value in zip(_state(model), self.arrays, strict=True):
-                variable.assign(value)
+            _assign(_state(model), self.arrays)
         self.arrays = None
         return done, done if self.progress["stage_over"] else stages[self.stage] + epochs
 
@@ -219,8 +211,7 @@ class Checkpoint(keras.callbacks.Callback):
         kept = _load(self.folder / "best.npz")
         if kept is None:
             raise OSError(f"the best weights, {self.folder / 'best.npz'}, are gone or damaged")
-        for variable, value in zip(model.variables, kept[1], strict=True):
-            variable.assign(value)
+        _assign(model.variables, kept[1])
 
     def clear(self):
         """Remove what only an unfinished run needs."""
@@ -233,6 +224,11 @@ class Checkpoint(keras.callbacks.Callback):
 def _state(model):
     """`model.variables` has weights, statistics and the seeds of dropout."""
     return [*model.variables, *model.optimizer.variables]
+
+
+def _assign(variables, arrays):
+    for variable, value in zip(variables, arrays, strict=True):
+        variable.assign(value)
 
 
 def _save(path, variables, progress=None):
