@@ -21,19 +21,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
-from matplotlib.patches import Patch
-
 
 @contextlib.contextmanager
-def _muted_stderr():
-    """Send what C++ code prints to file descriptor 2 nowhere for a while."""
+def _quiet_imports():
+    """Send what C++ code prints to file descriptor 2 nowhere for a while; end on Ctrl-C."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
         yield
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)  # nothing has begun yet, so there is nothing to tell
     finally:
         os.dup2(kept, 2)
         os.close(kept)
@@ -45,10 +42,14 @@ os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # not all of the GPU
 for _name in ("absl", "urllib3"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", message="Explicitly requested dtype int64")  # Keras on JAX
-with _muted_stderr():  # TensorFlow greets with a page that no log level holds back
+with _quiet_imports():  # TensorFlow greets with a page that no log level holds back
     import keras
+    import numpy as np
     import tensorflow as tf
     from keras import ops
+    from matplotlib.colors import ListedColormap
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Patch
 
     import checks
     import resume
@@ -505,7 +506,7 @@ class Run:
         """
         # Saved without its compilation: no optimizer state in the file, no custom loss to find.
         model = keras.Model(model.input, model.outputs[0], name=model.name)
-        model.save(self.folder / "model.keras")
+        resume.write(self.folder / "model.keras", model.save)
         model.compile(jit_compile=JIT_COMPILE)
 
         confusions = evaluate(model, data.test, len(data.class_names))
@@ -525,8 +526,7 @@ class Run:
         plot_predictions(self.folder / "predictions.png", model, data, confusions, title)
         # Last, because who has metrics is a finished run.
         resume.write_json(self.folder / "metrics.json", metrics)
-        self.checkpoint.clear()
-        resume.unlock(self.folder, self._lock)
+        self.checkpoint.clear(self._lock)
         _print_scores(scores, data)
         _print_runs(self.folder.parent.parent, self.flags.dataset)
         return metrics
@@ -679,7 +679,7 @@ def plot_history(table, title, metric="mean_iou", stages=()):
     with open(table, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     epochs = range(1, len(rows) + 1)
-    figure = Figure(figsize=(11, 4), layout="constrained")
+    figure = Figure(figsize=(11, 4), layout="constrained", dpi=120)
     axes = figure.subplots(1, 2)
     for axis, name in zip(axes, ("loss", metric), strict=True):
         for key, label, color in ((name, "training", 1), (f"val_{name}", "validation", 6)):
@@ -695,7 +695,7 @@ def plot_history(table, title, metric="mean_iou", stages=()):
     for axis in axes:
         axis.legend()
     figure.suptitle(title)
-    figure.savefig(table.with_suffix(".png"), dpi=120)
+    resume.write(table.with_suffix(".png"), figure.savefig)
 
 
 def plot_predictions(path, model, data, confusions, title, rows=6):
@@ -716,7 +716,7 @@ def plot_predictions(path, model, data, confusions, title, rows=6):
     shown = {number: picture for number, picture in pictures if number in chosen}
     colors = ListedColormap(COLORS[: len(data.class_names)])
 
-    figure = Figure(figsize=(9, 2.4 * len(chosen) + 0.6))
+    figure = Figure(figsize=(9, 2.4 * len(chosen) + 0.6), dpi=120)
     axes = figure.subplots(len(chosen), 4, squeeze=False)
     for row, number, rank in zip(axes, chosen, ranks, strict=True):
         image, mask = shown[number]
@@ -739,7 +739,7 @@ def plot_predictions(path, model, data, confusions, title, rows=6):
     figure.suptitle(f"{title}: test pictures from best to worst")
     figure.tight_layout(rect=(0, 0.03, 1, 0.99))
     figure.legend(handles=patches, loc="lower center", ncols=len(patches), frameon=False)
-    figure.savefig(path, dpi=120)
+    resume.write(path, figure.savefig)
 
 
 def plot_attention(path, attention, model, data, rows=5):
@@ -759,7 +759,7 @@ def plot_attention(path, attention, model, data, rows=5):
     count, side, grid = len(images), images.shape[1], round(scores.shape[-1] ** 0.5)
     cell = side // grid
     columns = 1 + len(data.class_names)
-    figure = Figure(figsize=(2.3 * columns, 2.4 * count + 0.6), layout="constrained")
+    figure = Figure(figsize=(2.3 * columns, 2.4 * count + 0.6), layout="constrained", dpi=120)
     axes = figure.subplots(count, columns, squeeze=False)
     limits = {"vmin": 0, "vmax": scores.max()}
     shape = (count, grid, cell, grid, cell, len(data.class_names))
@@ -780,4 +780,4 @@ def plot_attention(path, attention, model, data, rows=5):
             axis.axis("off")
     figure.colorbar(drawn, ax=axes, shrink=0.4, label="share of the attention")
     figure.suptitle(f"Self-attention on {data.title}: where the marked position looks")
-    figure.savefig(path, dpi=120)
+    resume.write(path, figure.savefig)

@@ -18,21 +18,22 @@ import keras
 import numpy as np
 from keras import ops
 
+BESIDE = "unfinished-"
+
 
 def write(path, save):
     """Write a file beside its place, then rename it: nobody ever finds half of it.
 
     Args:
         path: Path of the file.
-        save: callable that writes into a binary file object.
+        save: callable that writes a file, given its Path; the name ends as that of `path`.
 
     Raises:
         OSError: the disk is full, the folder not writable or gone. What was there stays.
     """
-    beside = path.with_name(f"{path.name}.tmp")
-    with open(beside, "wb") as file:
-        save(file)
-        file.flush()
+    beside = path.with_name(BESIDE + path.name)
+    save(beside)
+    with open(beside, "rb+") as file:
         os.fsync(file.fileno())  # else a power loss could keep the new name and lose the content
     beside.replace(path)
 
@@ -40,7 +41,7 @@ def write(path, save):
 def write_json(path, content):
     """`write` a dict as JSON."""
     text = json.dumps(content, indent=2) + "\n"
-    write(path, lambda file: file.write(text.encode()))
+    write(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
 def lock(folder):
@@ -51,25 +52,18 @@ def lock(folder):
     """
     file = open(folder / "lock", "ab")  # noqa: SIM115 (open as long as the process wants it)
     try:
-        if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
+        try:
             import fcntl
 
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # on Windows
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
     except OSError:
         file.close()
         return None
     return file
-
-
-def unlock(folder, held):
-    """Let go of what `lock` returned, and leave no trace."""
-    if held:
-        held.close()  # first: Windows removes no open file
-    (folder / "lock").unlink(missing_ok=True)
 
 
 def find_unfinished(parent, used):
@@ -155,7 +149,8 @@ class Checkpoint(keras.callbacks.Callback):
                 break
             (folder / name).unlink(missing_ok=True)  # damaged: it must not replace the good one
         # What is there may be an epoch ahead, or end in half a line.
-        write(folder / "history.csv", lambda file: file.write(self.progress["history"].encode()))
+        history = self.progress["history"].encode()
+        write(folder / "history.csv", lambda beside: beside.write_bytes(history))
 
     def begin_stage(self, model, epochs):
         """Count a stage, and bring a compiled model back to where it was interrupted.
@@ -167,8 +162,12 @@ class Checkpoint(keras.callbacks.Callback):
         stages, done = self.progress["stages"], self.progress["epochs"]
         if self.stage < len(stages) - 1:
             return stages[self.stage + 1], stages[self.stage + 1]
-        # Variables made while the step is traced would have TensorFlow trace it twice.
+        # Variables made while the step is traced would have TensorFlow trace it twice: the
+        # optimizer's, and the means of each loss that a model of several outputs reports.
         model.optimizer.build(model.trainable_variables)
+        guess = keras.tree.map_structure(lambda one: np.ones((1, *one.shape[1:])), model.output)
+        truth = keras.tree.map_structure(lambda one: np.zeros((*one.shape[:-1], 1), int), guess)
+        model.compute_loss(y=truth, y_pred=guess)
         if self.stage == len(stages):
             stages.append(done)
             self.progress |= {"stage_over": False, "early_stopping": {}}
@@ -213,12 +212,13 @@ class Checkpoint(keras.callbacks.Callback):
             raise OSError(f"the best weights, {self.folder / 'best.npz'}, are gone or damaged")
         _assign(model.variables, kept[1])
 
-    def clear(self):
-        """Remove what only an unfinished run needs."""
-        for name in (*NAMES, "best.npz"):
-            (self.folder / name).unlink(missing_ok=True)
-        for beside in self.folder.glob("*.tmp"):  # of a process that was killed while writing
-            beside.unlink(missing_ok=True)
+    def clear(self, lock):
+        """Remove what only an unfinished run needs, and let go of its folder."""
+        if lock:
+            lock.close()  # first: Windows removes no open file
+        for name in (*NAMES, "best.npz", "lock", f"{BESIDE}*"):
+            for path in self.folder.glob(name):
+                path.unlink(missing_ok=True)
 
 
 def _state(model):
@@ -234,4 +234,4 @@ def _assign(variables, arrays):
 def _save(path, variables, progress=None):
     arrays = {str(number): ops.convert_to_numpy(one) for number, one in enumerate(variables)}
     text = np.array(json.dumps(progress))
-    write(path, lambda file: np.savez(file, progress=text, **arrays))
+    write(path, lambda beside: np.savez(beside, progress=text, **arrays))

@@ -7,12 +7,13 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import common
 import keras
 import numpy as np
 import pytest
-from conftest import NETWORKS, ROOT, SMALL, finished_run, run_script, start_script
+from conftest import NETWORKS, ROOT, SMALL, finished_run, load_script, run_script, start_script
 
 import resume
 
@@ -142,10 +143,10 @@ def test_without_any_sound_checkpoint_it_begins_anew(tmp_path, undisturbed):
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path):
     path = tmp_path / "file"
-    resume.write(path, lambda file: file.write(b"old"))
+    resume.write(path, lambda beside: beside.write_bytes(b"old"))
 
-    def fail(file):
-        file.write(b"ne")
+    def fail(beside):
+        beside.write_bytes(b"ne")
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"):
@@ -174,6 +175,23 @@ def test_the_newest_unfinished_run_of_the_same_settings_is_found(tmp_path):
     assert resume.find_unfinished(tmp_path, used)[0] == tmp_path / "2"
 
 
+def test_without_unix_locks_those_of_windows_keep_the_folder(monkeypatch, tmp_path):
+    """msvcrt.locking, as its documentation describes it: a second lock of a byte is an OSError."""
+    taken = {}
+
+    def locking(descriptor, mode, count):
+        assert (mode, count) == ("without waiting", 1)
+        if os.fstat(descriptor).st_ino in taken:
+            raise OSError(36, "Resource deadlock avoided")
+        taken[os.fstat(descriptor).st_ino] = descriptor
+
+    msvcrt = SimpleNamespace(locking=locking, LK_NBLCK="without waiting")
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setitem(sys.modules, "msvcrt", msvcrt)
+    assert resume.lock(tmp_path) is not None
+    assert resume.lock(tmp_path) is None
+
+
 def test_new_folders_never_collide(tmp_path):
     folders = [resume.new_folder(tmp_path / "runs")[0] for _ in range(3)]
     assert len(set(folders)) == 3
@@ -193,7 +211,7 @@ def wait_for_epochs(process, runs_dir, epochs, patience=300):
         time.sleep(0.02)
 
 
-KILLED_AFTER = {"unet": (0, 1, 2), "fcn": (1, 2), "u2net": (1,)}
+KILLED_AFTER = {"unet": (0, 1, 2), "fcn": (0, 1, 2), "u2net": (0, 1, 2)}
 
 
 def test_killed_at_random_and_started_again_it_ends_as_undisturbed(run, pets, tmp_path):
@@ -241,6 +259,18 @@ def test_told_to_stop_it_says_how_to_go_on(number, pets, tmp_path):
     )
 
 
+def test_ctrl_c_while_tensorflow_is_imported_ends_quietly(tmp_path):
+    """Nothing has begun yet, so there is nothing to tell."""
+    # A shell's background jobs ignore Ctrl-C, and so would what they start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = start_script(*UNET, "--dataset", "synthetic", cwd=tmp_path)
+    signal.signal(signal.SIGINT, before)
+    time.sleep(random.uniform(0.5, 1.5))
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (128 + signal.SIGINT, "", "")
+
+
 def test_a_run_folder_deleted_while_training(pets, tmp_path):
     process = start_script(*UNET, "--data-dir", pets, cwd=tmp_path)
     wait_for_epochs(process, tmp_path / "runs", 1)
@@ -268,8 +298,41 @@ def test_a_full_disk_is_told_and_leaves_no_half_files(pets, tmp_path):
     assert "Is the disk full" in process.stderr
     assert len(process.stderr.strip().splitlines()) == 2
     (folder,) = (tmp_path / "runs" / "unet").iterdir()
-    left = {path.name for path in folder.iterdir() if not path.name.endswith(".tmp")}
+    left = {path.name for path in folder.iterdir() if not path.name.startswith(resume.BESIDE)}
     assert left == {"history.csv", "hyperparameters.json", "lock"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_a_disk_that_fills_while_the_model_is_saved(monkeypatch, tmp_path, pets):
+    """Space for the same command again: it only evaluates, and nothing was lost."""
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    network = ["--base-filters", "2", "--epochs", "2", "--data-dir", str(pets)]
+    monkeypatch.setattr("sys.argv", [*UNET[:1], *SMALL, *network, "--runs-dir", str(tmp_path)])
+    main = load_script(UNET[0]).main
+    finish = common.Run.finish
+
+    def finish_on_a_full_disk(*arguments):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+        try:
+            return finish(*arguments)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(common.Run, "finish", finish_on_a_full_disk)
+        with pytest.raises(OSError, match="too large"):
+            main()
+    (folder,) = (tmp_path / "unet").iterdir()
+    kept = {path.name: path.read_bytes() for path in folder.glob("*.npz")}
+    assert kept.keys() == {*resume.NAMES, "best.npz"}
+    assert not (folder / "model.keras").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.Model, "train_step", None)  # there is nothing left to train
+        main()
+    assert finished_run(tmp_path, "unet").metrics["epochs"] == 2
+    assert keras.models.load_model(folder / "model.keras").count_params() > 0
 
 
 def test_a_place_where_no_folder_can_be_made(pets, tmp_path):
