@@ -41,14 +41,14 @@ LEARNING_RATE = 1e-3  # peak of the cosine schedule
 AUGMENTATION = 0.5  # strength of the random changes to training pictures; 0 for none
 BATCH_NORM_MOMENTUM = 0.9  # the default 0.99 lags behind on short trainings
 
-# Table 1 of the paper, stage by stage: depth of the RSU (0 is RSU-4F), middle and output channels.
+# Table 1 of the paper, stage by stage: depth of the RSU, middle and output channels.
 _ENCODER = {
-    "full": [(7, 32, 64), (6, 32, 128), (5, 64, 256), (4, 128, 512), (0, 256, 512), (0, 256, 512)],
-    "lite": [(depth, 16, 64) for depth in (7, 6, 5, 4, 0, 0)],
+    "full": [(7, 32, 64), (6, 32, 128), (5, 64, 256), (4, 128, 512)] + 2 * [("4F", 256, 512)],
+    "lite": [(depth, 16, 64) for depth in (7, 6, 5, 4, "4F", "4F")],
 }
 _DECODER = {
-    "full": [(0, 256, 512), (4, 128, 256), (5, 64, 128), (6, 32, 64), (7, 16, 64)],
-    "lite": [(depth, 16, 64) for depth in (0, 4, 5, 6, 7)],
+    "full": [("4F", 256, 512), (4, 128, 256), (5, 64, 128), (6, 32, 64), (7, 16, 64)],
+    "lite": [(depth, 16, 64) for depth in ("4F", 4, 5, 6, 7)],
 }
 
 
@@ -65,26 +65,36 @@ def upsample(x, factor=2):
 
 
 def rsu(x, depth, middle, filters, momentum):
-    """Residual U-block (Fig. 2 e): RSU-7 to RSU-4 by its depth, RSU-4F for depth 0.
-
-    RSU-4F keeps the resolution; dilations of 1, 2, 4 and 8 take the place of pooling.
-    """
-    dilated = depth == 0
-    depth = depth or 4
+    """Residual U-block (Fig. 2 e): RSU-7 to RSU-4 by their depth, or "4F", which is `rsu_4f`."""
+    if depth == "4F":
+        return rsu_4f(x, middle, filters, momentum)
     x = residual = convolution(x, filters, momentum)
     skips = []
     for level in range(depth - 1):
-        if level and not dilated:
+        if level:
             x = layers.MaxPooling2D()(x)
-        x = convolution(x, middle, momentum, dilation=2**level if dilated else 1)
+        x = convolution(x, middle, momentum)
         skips.append(x)
-    x = convolution(x, middle, momentum, dilation=2 ** (depth - 1) if dilated else 2)
+    x = convolution(x, middle, momentum, dilation=2)
     for level in reversed(range(depth - 1)):
         x = layers.Concatenate()([x, skips[level]])
-        last = filters if level == 0 else middle
-        x = convolution(x, last, momentum, dilation=2**level if dilated else 1)
-        if level and not dilated:
+        x = convolution(x, middle if level else filters, momentum)
+        if level:
             x = upsample(x)
+    return layers.Add()([x, residual])
+
+
+def rsu_4f(x, middle, filters, momentum):
+    """RSU-4F: keeps the resolution, and sees farther by dilation where RSU-4 would pool."""
+    x = residual = convolution(x, filters, momentum)
+    skips = []
+    for dilation in (1, 2, 4):
+        x = convolution(x, middle, momentum, dilation)
+        skips.append(x)
+    x = convolution(x, middle, momentum, dilation=8)
+    for dilation, width in ((4, middle), (2, middle), (1, filters)):
+        x = layers.Concatenate()([x, skips.pop()])
+        x = convolution(x, width, momentum, dilation)
     return layers.Add()([x, residual])
 
 

@@ -72,7 +72,7 @@ def test_channels_stage_by_stage_in_the_order_of_the_paper(variant):
 
 def test_rsu_4f_dilates_and_the_others_pool():
     inputs = keras.Input((32, 32, 8))
-    dilated = keras.Model(inputs, u2net.rsu(inputs, 0, 4, 8, 0.9))
+    dilated = keras.Model(inputs, u2net.rsu(inputs, "4F", 4, 8, 0.9))
     pooled = keras.Model(inputs, u2net.rsu(inputs, 4, 4, 8, 0.9))
 
     def dilations(model):
