@@ -80,7 +80,8 @@ class UserError(SystemExit):
 def launch(main):
     """Run a script's `main`, with one line in place of a traceback for what is no bug.
 
-    That is: Ctrl-C, being told to end (SIGTERM), and files that cannot be read or written.
+    That is: Ctrl-C, being told to end (SIGTERM), files that cannot be read or written, and too
+    little memory.
     """
     go_on = "The same command, given again, goes on after the last finished epoch."
 
@@ -94,6 +95,12 @@ def launch(main):
         main()
     except OSError as error:
         raise UserError(f"{error}\nIs the disk full, or a folder gone? {go_on}") from error
+    except Exception as error:
+        full = isinstance(error, MemoryError | tf.errors.ResourceExhaustedError)
+        if full or "RESOURCE_EXHAUSTED" in str(error):  # as JAX says it
+            advice = "Try a smaller --batch-size, --image-size or network."
+            raise UserError(f"Out of memory on {device()}. {advice}") from error
+        raise
 
 
 # What every script allows, by flag name; `parse_flags` explains the forms.

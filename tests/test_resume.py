@@ -13,6 +13,7 @@ import common
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import NETWORKS, ROOT, SMALL, finished_run, load_script, run_script, start_script
 
 import resume
@@ -333,6 +334,32 @@ def test_a_disk_that_fills_while_the_model_is_saved(monkeypatch, tmp_path, pets)
         main()
     assert finished_run(tmp_path, "unet").metrics["epochs"] == 2
     assert keras.models.load_model(folder / "model.keras").count_params() > 0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"),
+        RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes"),  # JAX
+    ],
+)
+def test_too_little_memory_is_told(monkeypatch, error):
+    def main():
+        raise error
+
+    monkeypatch.setattr(signal, "signal", lambda *arguments: None)
+    with pytest.raises(common.UserError, match=r"Out of memory on .*--batch-size"):
+        common.launch(main)
+
+
+def test_bugs_keep_their_traceback(monkeypatch):
+    def main():
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(signal, "signal", lambda *arguments: None)
+    with pytest.raises(RuntimeError, match="a bug"):
+        common.launch(main)
 
 
 def test_a_place_where_no_folder_can_be_made(pets, tmp_path):
