@@ -73,7 +73,7 @@ def load_vgg16(pretrained):
     Raises:
         common.UserError: the weights cannot be downloaded or read.
     """
-    folder = Path(os.environ.get("KERAS_HOME", "~/.keras")).expanduser() / "models"
+    folder = Path(os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras"))) / "models"
     advice = "Give a weights file of VGG-16 without its top"
     socket.setdefaulttimeout(15)  # seconds; a stalled download would hang for ever
     try:

@@ -66,22 +66,26 @@ def check_pictures(builder):
 
     Raises:
         ValueError: a file is missing, cut short or changed, a picture does not decode, or a mask
-            is of another size than its picture. The message names it.
+            is of another size than its picture or not of 1, 2 and 3. The message names it.
     """
     deserialize = builder.info.features.deserialize_example
 
-    def sizes(record):
+    def facts(record):
         picture = deserialize(record)
-        return tf.shape(picture["image"])[:2], tf.shape(picture["segmentation_mask"])[:2]
+        mask = picture["segmentation_mask"]
+        values = tf.reduce_min(mask), tf.reduce_max(mask)
+        return tf.shape(picture["image"])[:2], tf.shape(mask)[:2], values
 
     for split in builder.info.splits.values():
         for path, expected in zip(split.filepaths, split.shard_lengths, strict=True):
             records = tf.data.TFRecordDataset(str(path))
-            pictures, sound = records.map(sizes, tf.data.AUTOTUNE), 0
+            pictures, sound = records.map(facts, tf.data.AUTOTUNE), 0
             try:
-                for size, mask_size in pictures.as_numpy_iterator():
+                for size, mask_size, (lowest, highest) in pictures.as_numpy_iterator():
                     if (size != mask_size).any():
                         raise ValueError(f"the picture has {size} pixels, its mask {mask_size}")
+                    if lowest < 1 or highest > 3:
+                        raise ValueError(f"its mask goes from {lowest} to {highest}, not 1 to 3")
                     sound += 1
                 if sound != expected:
                     raise ValueError(f"the file ends there, but should have {expected} pictures")

@@ -86,9 +86,13 @@ def launch(main):
     go_on = "The same command, given again, goes on after the last finished epoch."
 
     def stop(number, frame):
-        print(f"\nStopped. {go_on}", file=sys.stderr)
-        sys.exit(128 + number)  # as shells count
+        with contextlib.suppress(Exception):  # it may have been interrupted while printing
+            sys.stdout.flush()
+        os.write(2, f"\nStopped. {go_on}\n".encode())
+        os._exit(128 + number)  # as shells count; and at once: a download would be waited for
 
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        stream.reconfigure(errors="replace")  # a folder's name may not fit into the code page
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     try:
@@ -185,7 +189,8 @@ def _refusal(value, limit):
         return None if value in limit else "one of " + ", ".join(map(str, limit))
     if isinstance(limit, range):
         kind = "a whole number" if limit.step == 1 else f"a multiple of {limit.step}"
-        return None if value in limit else f"{kind} from {limit[0]} to {limit[-1]}"
+        fits = isinstance(value, int) and value in limit  # 8.0 is in a range, too
+        return None if fits else f"{kind} from {limit[0]} to {limit[-1]}"
     lowest, highest = limit
     return None if lowest <= value <= highest else f"a number from {lowest:g} to {highest:g}"
 
@@ -456,10 +461,11 @@ class Run:
         self.flags, self.metric = flags, metric
         backend = keras.backend.backend()
         versions = {module.__name__: module.__version__ for module in (keras, tf, np)}
+        versions[backend] = sys.modules[backend].__version__
         versions["python"] = platform.python_version()
         used = {**vars(flags), "data": data.identity, "backend": backend, "device": device()}
         used["versions"] = versions
-        parent = Path(flags.runs_dir).expanduser() / network
+        parent = Path(os.path.expanduser(flags.runs_dir)) / network
         try:
             self.folder, self._lock = resume.find_unfinished(parent, used)
             if not self.folder:
@@ -664,7 +670,7 @@ def _print_runs(runs_dir, dataset):
             run = json.loads(path.read_text(encoding="utf-8"))
             row = f"{run['image_size']:4} {run['epochs']:7} {run['train_seconds']:8.0f}"
             if run["dataset"] == dataset:
-                rows += [(run["mean_iou"], f"{row} {run['parameters']:11,}  {path.parent}")]
+                rows += [(float(run["mean_iou"]), f"{row} {run['parameters']:11,}  {path.parent}")]
     print(f"\nFinished runs on {dataset}, by mean IoU on its test split")
     print("  mean IoU   px  epochs  seconds  parameters  folder")
     for mean_iou, row in sorted(rows, reverse=True):

@@ -10,8 +10,6 @@ import contextlib
 import json
 import os
 import time
-import zipfile
-import zlib
 from datetime import datetime
 
 import keras
@@ -102,7 +100,9 @@ def new_folder(parent):
         folder = parent / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
-            return folder, lock(folder)
+            if not (held := lock(folder)):
+                print(f"The disk of {folder} knows no locks: runs cut short there are not resumed.")
+            return folder, held
         time.sleep(0.2)
 
 
@@ -110,13 +110,22 @@ NAMES = ("checkpoint.npz", "checkpoint-before.npz")
 
 
 def _load(path):
-    """Progress and arrays of a checkpoint, or None if it is not there or damaged."""
+    """Progress and arrays of a checkpoint, or None if it is not there or damaged.
+
+    Raises:
+        OSError: it cannot be read, which may pass.
+    """
     try:
         # Zip files check their content. Without pickle they hold numbers and no code.
         with np.load(path, allow_pickle=False) as file:
             progress = json.loads(str(file["progress"]))
             return progress, [file[str(number)] for number in range(len(file.files) - 1)]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+    except FileNotFoundError:
+        return None
+    except OSError:
+        raise
+    except Exception as error:  # depending on the bit that is wrong, of a dozen kinds
+        print(f"{path} is damaged, so it is left out: {error}")
         return None
 
 
@@ -143,8 +152,9 @@ class Checkpoint(keras.callbacks.Callback):
         self.progress = {"epochs": 0, "steps": 0, "seconds": 0.0, "stages": [], "best": None}
         self.progress |= {"stage_over": False, "early_stopping": {}, "history": ""}
         self.stage, self.arrays = -1, None
+        best = _load(folder / "best.npz")  # without which no training could end
         for name in NAMES:
-            if kept := _load(folder / name):
+            if best and (kept := _load(folder / name)):
                 self.progress, self.arrays = kept
                 break
             (folder / name).unlink(missing_ok=True)  # damaged: it must not replace the good one
@@ -168,6 +178,8 @@ class Checkpoint(keras.callbacks.Callback):
         guess = keras.tree.map_structure(lambda one: np.ones((1, *one.shape[1:])), model.output)
         truth = keras.tree.map_structure(lambda one: np.zeros((*one.shape[:-1], 1), int), guess)
         model.compute_loss(y=truth, y_pred=guess)
+        # Keras on JAX would draw from the pictures to make these, and so change their order.
+        model.compute_metrics(None, truth, guess)
         if self.stage == len(stages):
             stages.append(done)
             self.progress |= {"stage_over": False, "early_stopping": {}}
@@ -218,7 +230,8 @@ class Checkpoint(keras.callbacks.Callback):
             lock.close()  # first: Windows removes no open file
         for name in (*NAMES, "best.npz", "lock", f"{BESIDE}*"):
             for path in self.folder.glob(name):
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # Windows: a virus scanner may be reading it
+                    path.unlink()
 
 
 def _state(model):

@@ -3,8 +3,10 @@
 import importlib.util
 import json
 import os
+import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -63,6 +65,17 @@ def run_script(*arguments, **options):
     process = start_script(*arguments, **options)
     out, err = process.communicate(timeout=300)
     return SimpleNamespace(returncode=process.returncode, stdout=out, stderr=err)
+
+
+def wait_for_epochs(process, runs_dir, epochs, moment=1, patience=300):
+    """Wait until the history of the only run has so many rows, then up to `moment` seconds."""
+    end = time.monotonic() + patience
+    while process.poll() is None and time.monotonic() < end:
+        for table in runs_dir.glob("*/*/history.csv"):
+            if table.read_bytes().count(b"\n") >= epochs + 1 or not epochs:
+                time.sleep(random.uniform(0, moment))
+                return
+        time.sleep(0.02)
 
 
 def finished_run(runs_dir, network):

@@ -111,6 +111,22 @@ def test_a_mask_of_another_size_is_named(copied_pets):
     assert "its mask [20 30]" in message
 
 
+@pytest.mark.parametrize("value", [0, 4])
+def test_a_mask_of_other_classes_is_named(copied_pets, value):
+    folder, records = copied_pets
+
+    def paint(feature):
+        kept = feature["segmentation_mask"].bytes_list.value
+        mask = tf.io.decode_png(kept[0]).numpy()
+        mask[5, 5] = value
+        kept[0] = tf.io.encode_png(mask).numpy()
+
+    rewrite(folder, records, paint)
+    message = damage_told(folder)
+    assert "(Bengal_7.jpg)" in message
+    assert "not 1 to 3" in message
+
+
 @pytest.fixture
 def server():
     """A web server that answers 403, or nothing at all to /silent and as a proxy for https."""

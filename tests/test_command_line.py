@@ -71,15 +71,16 @@ def test_refuses_flags_of_one_script(monkeypatch, capsys, script, flag, value):
     assert f"{flag} " in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("value", [0, 8.0])
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_constants_edited_in_the_file_are_checked_too(monkeypatch, capsys, script):
+def test_constants_edited_in_the_file_are_checked_too(monkeypatch, capsys, script, value):
     module = load_script(script)
-    module.BATCH_SIZE = 0
+    module.BATCH_SIZE = value
     monkeypatch.setattr("sys.argv", [f"{script}.py"])
     with pytest.raises(SystemExit) as stopped:
         module.main()
     assert stopped.value.code == 2
-    assert "--batch-size 0" in capsys.readouterr().err
+    assert f"--batch-size {value}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -14,7 +14,16 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import NETWORKS, ROOT, SMALL, finished_run, load_script, run_script, start_script
+from conftest import (
+    NETWORKS,
+    ROOT,
+    SMALL,
+    finished_run,
+    load_script,
+    run_script,
+    start_script,
+    wait_for_epochs,
+)
 
 import resume
 
@@ -125,7 +134,16 @@ def fill_with_pickle(path):
     np.savez(path, progress=np.array([{"epochs": 99}], dtype=object))
 
 
-@pytest.mark.parametrize("damage", [cut_in_half, flip_a_bit, fill_with_pickle, os.unlink])
+def pretend_to_be_encrypted(path):
+    """One bit that makes Python's zip reader raise a RuntimeError."""
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage", [cut_in_half, flip_a_bit, fill_with_pickle, pretend_to_be_encrypted, os.unlink]
+)
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, undisturbed, damage):
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "disturbed", [4, 3], die_after=3)
@@ -140,6 +158,30 @@ def test_without_any_sound_checkpoint_it_begins_anew(tmp_path, undisturbed):
     for path in (tmp_path / "disturbed").glob("checkpoint*"):
         cut_in_half(path)
     assert_same(train(tmp_path / "disturbed", [4, 3]), undisturbed)
+
+
+@pytest.mark.parametrize("damage", [cut_in_half, os.unlink])
+def test_without_the_best_weights_it_begins_anew(tmp_path, undisturbed, damage):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "disturbed", [4, 3], die_after=3)
+    damage(tmp_path / "disturbed" / "best.npz")
+    assert_same(train(tmp_path / "disturbed", [4, 3]), undisturbed)
+
+
+def test_what_cannot_be_read_now_is_kept(monkeypatch, tmp_path):
+    """A network disk that fails for a moment is no damage."""
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "disturbed", [4, 3], die_after=3)
+    before = {path: path.read_bytes() for path in (tmp_path / "disturbed").iterdir()}
+
+    def fail(*arguments, **options):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "load", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            resume.Checkpoint(tmp_path / "disturbed", "accuracy")
+    assert {path: path.read_bytes() for path in (tmp_path / "disturbed").iterdir()} == before
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path):
@@ -193,23 +235,19 @@ def test_without_unix_locks_those_of_windows_keep_the_folder(monkeypatch, tmp_pa
     assert resume.lock(tmp_path) is None
 
 
+def test_a_disk_without_locks_is_told(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(resume, "lock", lambda folder: None)
+    folder, lock = resume.new_folder(tmp_path)
+    assert lock is None
+    assert f"The disk of {folder} knows no locks" in capsys.readouterr().out
+
+
 def test_new_folders_never_collide(tmp_path):
     folders = [resume.new_folder(tmp_path / "runs")[0] for _ in range(3)]
     assert len(set(folders)) == 3
 
 
 # --- Whole scripts -----------------------------------------------------------------------------
-
-
-def wait_for_epochs(process, runs_dir, epochs, patience=300):
-    """Wait until the history of the only run has so many rows, then a random moment."""
-    end = time.monotonic() + patience
-    while process.poll() is None and time.monotonic() < end:
-        for table in runs_dir.glob("*/*/history.csv"):
-            if table.read_bytes().count(b"\n") >= epochs + 1 or not epochs:
-                time.sleep(random.uniform(0, 1))
-                return
-        time.sleep(0.02)
 
 
 KILLED_AFTER = {"unet": (0, 1, 2), "fcn": (0, 1, 2), "u2net": (0, 1, 2)}

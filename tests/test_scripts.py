@@ -10,7 +10,16 @@ import common
 import keras
 import numpy as np
 import pytest
-from conftest import NETWORKS, SMALL, environment, finished_run, load_script, run_script
+from conftest import (
+    NETWORKS,
+    SMALL,
+    environment,
+    finished_run,
+    load_script,
+    run_script,
+    start_script,
+    wait_for_epochs,
+)
 from matplotlib.image import imread
 
 METRIC = {"u2net": "fused_mean_iou"}  # what the history calls the mean IoU
@@ -150,10 +159,26 @@ def test_the_table_lists_finished_runs_of_the_same_data_best_first(capsys, tmp_p
     assert "31,049,539" in lines[-1]
 
 
-def test_trains_on_the_other_backend(tmp_path, pets):
-    flags = ["--data-dir", pets, *SMALL, "--base-filters", "2", "--epochs", "1"]
+def test_trains_and_goes_on_on_the_other_backend(tmp_path, pets):
+    """Killed after an epoch and started again, it ends as one that was left in peace."""
+    flags = ["--data-dir", pets, *SMALL, "--base-filters", "2", "--epochs", "4"]
     process = run_script("Unet-keras", *flags, cwd=tmp_path, backend="jax")
     assert (process.returncode, process.stderr) == (0, "")
     finished = finished_run(tmp_path / "runs", "unet")
     assert finished.hyperparameters["backend"] == "jax"
+    assert "jax" in finished.hyperparameters["versions"]
     assert 0 < finished.metrics["mean_iou"] < 1
+
+    (tmp_path / "again").mkdir()
+    process = start_script("Unet-keras", *flags, cwd=tmp_path / "again", backend="jax")
+    wait_for_epochs(process, tmp_path / "again" / "runs", 2, moment=0)
+    process.kill()
+    process.communicate()
+    process = run_script("Unet-keras", *flags, cwd=tmp_path / "again", backend="jax")
+    assert (process.returncode, process.stderr) == (0, "")
+    assert "Goes on after epoch" in process.stdout
+    again = finished_run(tmp_path / "again" / "runs", "unet")
+    assert (again.folder / "history.csv").read_bytes() == (
+        finished.folder / "history.csv"
+    ).read_bytes()
+    assert again.metrics["iou"] == finished.metrics["iou"]
