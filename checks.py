@@ -1,8 +1,10 @@
 """Faults of network and data, found early and named, rather than after a night of training."""
 
 import contextlib
+import socket
 import threading
 import urllib.error
+import urllib.parse
 import urllib.request
 
 import tensorflow as tf
@@ -47,14 +49,30 @@ def impatient_downloads(seconds=8, retries=1):
     adapter, kept = requests.adapters.HTTPAdapter, downloader.MAX_RETRIES
     send = adapter.send
 
-    def send_in_time(self, *arguments, **options):
-        return send(self, *arguments, **(options | {"timeout": seconds}))
+    def send_in_time(self, request, **options):
+        proxy = requests.utils.select_proxy(request.url, options.get("proxies"))
+        _look_up(urllib.parse.urlsplit(proxy or request.url).hostname, seconds)
+        return send(self, request, **(options | {"timeout": seconds}))
 
     adapter.send, downloader.MAX_RETRIES = send_in_time, retries
     try:
         yield
     finally:
         adapter.send, downloader.MAX_RETRIES = send, kept
+
+
+def _look_up(host, seconds):
+    """Ask for a host's address; a name server that keeps silent is an OSError in time."""
+
+    def ask():
+        with contextlib.suppress(OSError):  # an answer, too, and told better by who needs it
+            socket.getaddrinfo(host, 443)
+
+    thread = threading.Thread(target=ask, daemon=True)  # name look-ups know no time limit
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise OSError(f"no name server told the address of {host} within {seconds} seconds")
 
 
 def check_pictures(builder):

@@ -2,6 +2,7 @@
 
 import http.server
 import shutil
+import socket
 import threading
 import time
 
@@ -173,6 +174,23 @@ def test_a_dead_network_is_told_within_half_a_minute(server, monkeypatch, tmp_pa
     assert "--dataset synthetic" in told[1]
     assert "Traceback" not in process.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_silent_name_server_is_told_as_fast(monkeypatch, tmp_path):
+    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    asked = []
+
+    def keep_silent(host, *arguments, **options):
+        asked.append(host)
+        time.sleep(60)
+
+    monkeypatch.setattr(socket, "getaddrinfo", keep_silent)
+    begun = time.monotonic()
+    with pytest.raises(common.UserError, match="no name server told the address of"):
+        common.load_oxford_iiit_pet(str(tmp_path))
+    assert time.monotonic() - begun < 25
+    assert asked
 
 
 def test_silence_and_refusal_are_no_network(server):
