@@ -304,7 +304,7 @@ def test_ctrl_c_while_tensorflow_is_imported_ends_quietly(tmp_path):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = start_script(*UNET, "--dataset", "synthetic", cwd=tmp_path)
     signal.signal(signal.SIGINT, before)
-    time.sleep(random.uniform(0.5, 1.5))
+    time.sleep(random.SystemRandom().uniform(0.5, 1.5))
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (128 + signal.SIGINT, "", "")
