@@ -10,6 +10,14 @@ import urllib.request
 import tensorflow as tf
 
 
+def _ends_within(seconds, ask):
+    """Whether a question to the network ends in time; look-ups of names know no limit."""
+    thread = threading.Thread(target=ask, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return not thread.is_alive()
+
+
 def check_network(url, seconds=20):
     """See whether a web server answers, through the environment's proxies if there are any.
 
@@ -28,9 +36,7 @@ def check_network(url, seconds=20):
         except Exception as error:
             problem = f"{url}: {error}"
 
-    thread = threading.Thread(target=ask, daemon=True)  # name look-ups know no time limit
-    thread.start()
-    thread.join(seconds)
+    _ends_within(seconds, ask)
     if problem:
         raise OSError(problem)
 
@@ -68,10 +74,7 @@ def _look_up(host, seconds):
         with contextlib.suppress(OSError):  # an answer, too, and told better by who needs it
             socket.getaddrinfo(host, 443)
 
-    thread = threading.Thread(target=ask, daemon=True)  # name look-ups know no time limit
-    thread.start()
-    thread.join(seconds)
-    if thread.is_alive():
+    if not _ends_within(seconds, ask):
         raise OSError(f"no name server told the address of {host} within {seconds} seconds")
 
 

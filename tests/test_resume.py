@@ -364,8 +364,8 @@ def test_a_disk_that_fills_while_the_model_is_saved(monkeypatch, tmp_path, pets)
         with pytest.raises(OSError, match="too large"):
             main()
     (folder,) = (tmp_path / "unet").iterdir()
-    kept = {path.name: path.read_bytes() for path in folder.glob("*.npz")}
-    assert kept.keys() == {*resume.NAMES, "best.npz"}
+    kept = {path.name for path in folder.glob("*.npz")}
+    assert kept == {*resume.NAMES, "best.npz"}
     assert not (folder / "model.keras").exists()
     with monkeypatch.context() as patch:
         patch.setattr(keras.Model, "train_step", None)  # there is nothing left to train
