@@ -31,11 +31,10 @@ import socket
 from pathlib import Path
 
 import common  # first: it quiets TensorFlow's import
+
 import keras
 import numpy as np
 from keras import layers
-
-import checks
 
 DATASET = "oxford_iiit_pet"  # oxford_iiit_pet or synthetic
 DATA_DIR = "~/tensorflow_datasets"  # where tfds keeps prepared datasets
@@ -80,7 +79,7 @@ def load_vgg16(pretrained):
         if pretrained == "imagenet":
             advice = f"Put {_WEIGHTS_FILE} into {folder}"
             if not (folder / _WEIGHTS_FILE).exists():
-                checks.check_network(f"{_WEIGHTS_FOLDER}/{_WEIGHTS_FILE}")
+                common.checks.check_network(f"{_WEIGHTS_FOLDER}/{_WEIGHTS_FILE}")
         weights = None if pretrained == "none" else pretrained
         vgg16 = keras.applications.VGG16(include_top=False, weights=weights)
     except Exception as error:
@@ -192,26 +191,21 @@ def main():
         if not epochs:
             continue
         model.get_layer("vgg16").trainable = train_encoder
-        schedule = common.warmup_cosine(learning_rate, data.steps_per_epoch * epochs)
+        schedule = common.warmup_cosine(learning_rate, len(data.train) * epochs)
         model.compile(
             optimizer=keras.optimizers.Adam(schedule),
             loss=common.segmentation_loss,
             metrics=[common.mean_iou(len(data.class_names))],
             jit_compile=common.JIT_COMPILE,
         )
-        first, last = run.stage(model, epochs)  # or what an interrupted run has left of them
         model.fit(
-            data.train_from(first),
-            steps_per_epoch=data.steps_per_epoch,
-            initial_epoch=first,
-            epochs=last,
+            data.train,
             validation_data=data.validation,
+            epochs=epochs,
             callbacks=run.callbacks,
-            shuffle=False,  # they come shuffled
             verbose=common.VERBOSE,
         )
-    run.load_best(model)
-    run.finish(model, data)
+    run.finish(model)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ position of the deepest features gather from all the others; it starts as the id
 """
 
 import common  # first: it quiets TensorFlow's import
+
 import keras
 from keras import layers
 
@@ -179,8 +180,7 @@ def main():
         self_attention=flags.self_attention,
         batch_norm_momentum=flags.batch_norm_momentum,
     )
-    run = common.Run("u2net", flags, data, metric="fused_mean_iou")
-    schedule = common.warmup_cosine(flags.learning_rate, data.steps_per_epoch * flags.epochs)
+    schedule = common.warmup_cosine(flags.learning_rate, len(data.train) * flags.epochs)
     model.compile(
         optimizer=keras.optimizers.Adam(schedule),
         loss=[common.segmentation_loss] * 7,  # equation 1: the sum over fused and side outputs
@@ -192,22 +192,18 @@ def main():
     def seven_times(image, mask):
         return image, (mask,) * 7  # every output has the same truth
 
-    first, last = run.stage(model, flags.epochs)  # or what an interrupted run has left of them
+    run = common.Run("u2net", flags, data, metric="fused_mean_iou")
     model.fit(
-        data.train_from(first).map(seven_times),
-        steps_per_epoch=data.steps_per_epoch,
-        initial_epoch=first,
-        epochs=last,
+        data.train.map(seven_times),
         validation_data=data.validation.map(seven_times),
+        epochs=flags.epochs,
         callbacks=run.callbacks,
-        shuffle=False,  # they come shuffled
         verbose=common.VERBOSE,
     )
-    run.load_best(model)
     if flags.self_attention:
         attention = keras.Model(model.input, model.get_layer("attention").output[1])
         common.plot_attention(run.folder / "attention.png", attention, model, data)
-    run.finish(model, data)
+    run.finish(model)
 
 
 if __name__ == "__main__":

@@ -27,6 +27,7 @@ the size of the input, and each is followed by batch normalization.
 """
 
 import common  # first: it quiets TensorFlow's import
+
 import keras
 from keras import layers
 
@@ -100,7 +101,6 @@ def main():
     )
     keras.utils.set_random_seed(flags.seed)
     data = common.load_data(flags)
-    run = common.Run("unet", flags, data)
     model = build_model(
         image_size=flags.image_size,
         base_filters=flags.base_filters,
@@ -108,26 +108,22 @@ def main():
         dropout=flags.dropout,
         batch_norm_momentum=flags.batch_norm_momentum,
     )
-    schedule = common.warmup_cosine(flags.learning_rate, data.steps_per_epoch * flags.epochs)
+    schedule = common.warmup_cosine(flags.learning_rate, len(data.train) * flags.epochs)
     model.compile(
         optimizer=keras.optimizers.Adam(schedule),
         loss=common.segmentation_loss,
         metrics=[common.mean_iou(len(data.class_names))],
         jit_compile=common.JIT_COMPILE,
     )
-    first, last = run.stage(model, flags.epochs)  # or what an interrupted run has left of them
+    run = common.Run("unet", flags, data)
     model.fit(
-        data.train_from(first),
-        steps_per_epoch=data.steps_per_epoch,
-        initial_epoch=first,
-        epochs=last,
+        data.train,
         validation_data=data.validation,
+        epochs=flags.epochs,
         callbacks=run.callbacks,
-        shuffle=False,  # they come shuffled
         verbose=common.VERBOSE,
     )
-    run.load_best(model)
-    run.finish(model, data)
+    run.finish(model)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ random numbers: only the step is measured, without loading and augmentation.
 """
 
 import argparse
-import importlib.util
+import importlib
 import statistics
 import sys
 import time
@@ -18,29 +18,23 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import common  # noqa: E402  (before Keras, which it quiets)
+
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
 
-def load_script(name):
-    spec = importlib.util.spec_from_file_location(name.replace("-", "_"), ROOT / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def unet(size, **more):
-    return load_script("Unet-keras").build_model(image_size=size, **more)
+    return importlib.import_module("Unet-keras").build_model(image_size=size, **more)
 
 
 def fcn(size, frozen):
-    model = load_script("FCN-keras").build_model(image_size=size, pretrained="none")
+    model = importlib.import_module("FCN-keras").build_model(image_size=size, pretrained="none")
     model.get_layer("vgg16").trainable = not frozen
     return model
 
 
 def u2net(size, variant):
-    return load_script("U2Net-keras").build_model(image_size=size, variant=variant)
+    return importlib.import_module("U2Net-keras").build_model(image_size=size, variant=variant)
 
 
 NETWORKS = {

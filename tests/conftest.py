@@ -1,6 +1,9 @@
-"""Fixtures that the tests share: the scripts as modules, drawn pets prepared by tfds, a run."""
+"""What the tests share: starting scripts, drawn pets prepared by tfds, a finished run of each.
 
-import importlib.util
+Tests marked `slow` train whole scripts; `python -m pytest -m "not slow"` leaves them out.
+"""
+
+import importlib
 import json
 import os
 import random
@@ -16,12 +19,12 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-import common  # noqa: E402, F401  (first: it quiets TensorFlow's import)
+import common  # noqa: E402  (first: it quiets TensorFlow's import)
+from support.synthetic_pets import draw_animal  # noqa: E402
+
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 import tensorflow_datasets as tfds  # noqa: E402
-
-from synthetic_pets import draw_animal  # noqa: E402
 
 TRAIN_COUNT, TEST_COUNT = 40, 6
 # Small enough for seconds, large enough for all levels of every network.
@@ -35,12 +38,9 @@ NETWORKS = {
 }
 
 
-def load_script(name):
-    """Import a script whose file name has a hyphen in it."""
-    spec = importlib.util.spec_from_file_location(name.replace("-", "_"), ROOT / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def main_of(script):
+    """The `main` of a script, whose name has a hyphen in it."""
+    return importlib.import_module(script).main
 
 
 def environment(backend):
@@ -137,9 +137,9 @@ def pet_flags(pets):
     )
 
 
-def one_process(network):
-    """Tests of the same run go to the same worker, which then trains it once."""
-    return pytest.param(network, marks=pytest.mark.xdist_group(network))
+def whole_run(network):
+    """Tests of a network's run share a group, so that (pytest < 9.2) one worker trains it once."""
+    return pytest.param(network, marks=[pytest.mark.xdist_group(network), pytest.mark.slow])
 
 
 @pytest.fixture(scope="session")
@@ -147,7 +147,7 @@ def finished_runs():
     return {}
 
 
-@pytest.fixture(params=map(one_process, NETWORKS))
+@pytest.fixture(params=map(whole_run, NETWORKS))
 def run(request, pets, tmp_path_factory, finished_runs):
     """A finished run of each script, trained once for all tests."""
     network = request.param
@@ -159,3 +159,33 @@ def run(request, pets, tmp_path_factory, finished_runs):
         left = vars(finished_run(folder / "runs", network))
         finished_runs[network] = SimpleNamespace(network=network, process=process, **left)
     return finished_runs[network]
+
+
+@pytest.fixture
+def fits(monkeypatch, tmp_path, pets):
+    """Call it to run a script's `main` without training: returns what each `fit` was given.
+
+    That is its arguments, and of the model at that moment: itself, its output names, the names
+    of its trainable weights, and the peak of its learning rate.
+    """
+
+    def collect(network, *more):
+        script, flags = NETWORKS[network]
+        given = []
+
+        def fit(model, pictures, **arguments):
+            schedule = model.optimizer._learning_rate
+            trainable = [weight.path for weight in model.trainable_weights]
+            facts = {"model": model, "pictures": pictures, "trainable": trainable}
+            rates = [float(schedule(step)) for step in range(arguments["epochs"] * len(pictures))]
+            given.append(SimpleNamespace(**facts, **arguments, peak=max(rates), last=rates[-1]))
+
+        monkeypatch.setattr(keras.Model, "fit", fit)
+        monkeypatch.setattr(common.Run, "finish", lambda run, model: None)
+        monkeypatch.setattr(common, "plot_attention", lambda *arguments: None)
+        arguments = ["--data-dir", str(pets), "--runs-dir", str(tmp_path), *SMALL, *flags, *more]
+        monkeypatch.setattr("sys.argv", [script, *arguments])
+        main_of(script)()
+        return given
+
+    return collect

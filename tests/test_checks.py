@@ -7,13 +7,13 @@ import threading
 import time
 
 import common
+from support import checks
+
 import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from conftest import SMALL, run_script
-
-import checks
 
 
 @pytest.fixture
@@ -25,9 +25,10 @@ def copied_pets(pets, tmp_path):
     return folder, records
 
 
-def damage_told(folder):
+def damage_told(pet_flags, folder):
+    pet_flags.data_dir = str(folder)
     with pytest.raises(common.UserError) as stopped:
-        common.load_oxford_iiit_pet(str(folder))
+        common.load_data(pet_flags)
     message = str(stopped.value)
     assert message.startswith("Oxford-IIIT Pet is damaged: ")
     assert len(message.splitlines()) == 2
@@ -38,10 +39,9 @@ def damage_told(folder):
 def rewrite(folder, records, change):
     """Write the records anew, with a change to the picture named Bengal_7."""
     features = tfds.builder("oxford_iiit_pet", data_dir=folder).info.features
-    undecoded = dict.fromkeys(("image", "segmentation_mask"), tfds.decode.SkipDecoding())
     written = []
     for record in tf.data.TFRecordDataset(str(records)):
-        name = features.deserialize_example(record, decoders=undecoded)["file_name"]
+        name = features.deserialize_example(record, decoders=checks.without_pictures())["file_name"]
         example = tf.train.Example.FromString(record.numpy())
         if name == b"Bengal_7.jpg":
             change(example.features.feature)
@@ -52,41 +52,41 @@ def rewrite(folder, records, change):
 
 
 def test_sound_pictures_pass(pets):
-    checks.check_pictures(tfds.builder("oxford_iiit_pet", data_dir=pets))
+    assert checks.find_damage(tfds.builder("oxford_iiit_pet", data_dir=pets)) == ""
 
 
-def test_a_truncated_file_is_named(copied_pets):
+def test_a_truncated_file_is_named(copied_pets, pet_flags):
     folder, records = copied_pets
     content = records.read_bytes()
     records.write_bytes(content[: len(content) // 2])
-    assert f"{records}, picture " in damage_told(folder)
+    assert f"{records}, picture " in damage_told(pet_flags, folder)
 
 
-def test_a_file_that_ends_between_two_records_is_named(copied_pets):
+def test_a_file_that_ends_between_two_records_is_named(copied_pets, pet_flags):
     folder, records = copied_pets
     few = list(tf.data.TFRecordDataset(str(records)).take(30).as_numpy_iterator())
     with tf.io.TFRecordWriter(str(records)) as writer:
         for record in few:
             writer.write(record)
-    message = damage_told(folder)
+    message = damage_told(pet_flags, folder)
     assert f"{records}, picture 31: the file ends there, but should have 40 pictures" in message
 
 
-def test_a_flipped_bit_is_named(copied_pets):
+def test_a_flipped_bit_is_named(copied_pets, pet_flags):
     folder, records = copied_pets
     content = bytearray(records.read_bytes())
     content[len(content) // 2] ^= 1
     records.write_bytes(content)
-    assert f"{records}, picture " in damage_told(folder)
+    assert f"{records}, picture " in damage_told(pet_flags, folder)
 
 
-def test_a_missing_file_is_named(copied_pets):
+def test_a_missing_file_is_named(copied_pets, pet_flags):
     folder, records = copied_pets
     records.unlink()
-    assert str(records) in damage_told(folder)
+    assert str(records) in damage_told(pet_flags, folder)
 
 
-def test_a_picture_that_does_not_decode_is_named(copied_pets):
+def test_a_picture_that_does_not_decode_is_named(copied_pets, pet_flags):
     folder, records = copied_pets
 
     def cut(feature):
@@ -94,12 +94,12 @@ def test_a_picture_that_does_not_decode_is_named(copied_pets):
         picture.value[0] = picture.value[0][:100]
 
     rewrite(folder, records, cut)
-    message = damage_told(folder)
+    message = damage_told(pet_flags, folder)
     assert str(records) in message
     assert "(Bengal_7.jpg)" in message
 
 
-def test_a_mask_of_another_size_is_named(copied_pets):
+def test_a_mask_of_another_size_is_named(copied_pets, pet_flags):
     folder, records = copied_pets
 
     def shrink(feature):
@@ -107,13 +107,13 @@ def test_a_mask_of_another_size_is_named(copied_pets):
         feature["segmentation_mask"].bytes_list.value[0] = mask
 
     rewrite(folder, records, shrink)
-    message = damage_told(folder)
+    message = damage_told(pet_flags, folder)
     assert "(Bengal_7.jpg)" in message
     assert "its mask [20 30]" in message
 
 
 @pytest.mark.parametrize("value", [0, 4])
-def test_a_mask_of_other_classes_is_named(copied_pets, value):
+def test_a_mask_of_other_classes_is_named(copied_pets, pet_flags, value):
     folder, records = copied_pets
 
     def paint(feature):
@@ -123,7 +123,7 @@ def test_a_mask_of_other_classes_is_named(copied_pets, value):
         kept[0] = tf.io.encode_png(mask).numpy()
 
     rewrite(folder, records, paint)
-    message = damage_told(folder)
+    message = damage_told(pet_flags, folder)
     assert "(Bengal_7.jpg)" in message
     assert "not 1 to 3" in message
 
@@ -159,6 +159,7 @@ def test_a_server_that_answers_is_a_network(server, monkeypatch):
     checks.check_network("http://nowhere.invalid/")
 
 
+@pytest.mark.slow
 def test_a_dead_network_is_told_within_half_a_minute(server, monkeypatch, tmp_path):
     """A proxy that takes connections and never answers: the worst of dead networks."""
     monkeypatch.setenv("https_proxy", server)
@@ -176,6 +177,7 @@ def test_a_dead_network_is_told_within_half_a_minute(server, monkeypatch, tmp_pa
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_silent_name_server_is_told_as_fast(monkeypatch, tmp_path):
     for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)

@@ -1,14 +1,22 @@
 """Constants become flags; what cannot work is refused in one line with status 2."""
 
+import importlib
+import re
+import subprocess
+import sys
+
+import common
+from support import command_line
+
 import pytest
-from conftest import load_script, run_script
+from conftest import ROOT, environment, main_of, run_script
 
 SCRIPTS = ["FCN-keras", "Unet-keras", "U2Net-keras"]
 
 
 def main_with(monkeypatch, script, *flags):
     monkeypatch.setattr("sys.argv", [f"{script}.py", *flags])
-    load_script(script).main()
+    main_of(script)()
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -74,8 +82,8 @@ def test_refuses_flags_of_one_script(monkeypatch, capsys, script, flag, value):
 @pytest.mark.parametrize("value", [0, 8.0])
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_constants_edited_in_the_file_are_checked_too(monkeypatch, capsys, script, value):
-    module = load_script(script)
-    module.BATCH_SIZE = value
+    module = importlib.import_module(script)
+    monkeypatch.setattr(module, "BATCH_SIZE", value)
     monkeypatch.setattr("sys.argv", [f"{script}.py"])
     with pytest.raises(SystemExit) as stopped:
         module.main()
@@ -85,12 +93,10 @@ def test_constants_edited_in_the_file_are_checked_too(monkeypatch, capsys, scrip
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_every_constant_is_a_limited_flag_with_default_and_comment(monkeypatch, capsys, script):
-    import common
-
     seen = {}
 
     def spy(script_globals, limits, arguments=None):
-        seen.update(common.SHARED_LIMITS | limits)
+        seen.update(command_line.SHARED_LIMITS | limits)
         return parse(script_globals, limits, arguments)
 
     parse = common.parse_flags
@@ -101,7 +107,7 @@ def test_every_constant_is_a_limited_flag_with_default_and_comment(monkeypatch, 
     text = " ".join(capsys.readouterr().out.split())
     constants = {
         name: value
-        for name, value in vars(load_script(script)).items()
+        for name, value in vars(importlib.import_module(script)).items()
         if name.isupper() and not name.startswith("_")
     }
     assert len(constants) > 8
@@ -120,3 +126,39 @@ def test_a_process_ends_with_one_line_and_status_2(tmp_path, script):
     assert process.stdout == ""
     assert len(process.stderr.splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["EPOCHS", "IMAGE_SIZE", "AUGMENTATION", "PATIENCE"])
+@pytest.mark.parametrize("change", ["", "MY_\\g<0>", "\\g<0> = None  # "])
+def test_a_constant_that_was_deleted_renamed_or_emptied_is_named(
+    monkeypatch, tmp_path, capsys, name, change
+):
+    """Those that also stand in the signature of `build_model` are seen by Python first."""
+    source = (ROOT / "Unet-keras.py").read_text()
+    source = source.replace(f"={name},", "=0,")
+    source = re.sub(rf"^{name}\b" + ("" if change else ".*"), change, source, flags=re.M)
+    (tmp_path / "edited.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "edited", raising=False)
+    monkeypatch.setattr("sys.argv", ["edited.py"])
+    with pytest.raises(SystemExit) as stopped:
+        main_of("edited")()
+    assert stopped.value.code == 2
+    assert f"the constant {name}, " in capsys.readouterr().err
+
+
+def test_a_constant_that_python_misses_is_named_in_one_line(tmp_path):
+    source = (ROOT / "Unet-keras.py").read_text().replace("BASE_FILTERS = 64", "FILTERS = 64")
+    (tmp_path / "edited.py").write_text(source)
+    process = subprocess.run(
+        [sys.executable, "edited.py"],
+        cwd=tmp_path,
+        env=environment("tensorflow") | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert process.returncode == 1
+    assert re.fullmatch(
+        r".*edited.py, line \d+ needs the constant BASE_FILTERS: put it back.\n", process.stderr
+    )

@@ -1,14 +1,16 @@
 """FCN against VGG-16, the paper, and plain bilinear upsampling."""
 
+import importlib
 import os
 
 import common
+
 import keras
 import numpy as np
 import pytest
-from conftest import finished_run, load_script, run_script
+from conftest import finished_run, run_script
 
-fcn = load_script("FCN-keras")
+fcn = importlib.import_module("FCN-keras")
 
 # VGG-16, configuration D: name, input and output channels of its 3x3 convolutions.
 WIDTHS = [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)]
@@ -165,6 +167,7 @@ def test_a_file_that_holds_no_weights_is_named(tmp_path):
     assert "--pretrained none" in str(stopped.value)
 
 
+@pytest.mark.slow
 def test_without_a_network_the_message_says_what_to_do(monkeypatch, tmp_path, pets):
     """An unreachable proxy stands in for the dead network."""
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
@@ -178,6 +181,7 @@ def test_without_a_network_the_message_says_what_to_do(monkeypatch, tmp_path, pe
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [(0, 1), (1, 0)])
 def test_either_stage_may_be_left_out(tmp_path, pets, epochs):
     decoder, fine_tune = epochs
@@ -193,3 +197,18 @@ def test_leaving_out_both_stages_is_refused(tmp_path):
     assert process.returncode == 2
     assert "both 0" in process.stderr
     assert os.listdir(tmp_path) == []
+
+
+def test_main_trains_the_decoder_alone_and_then_all(fits):
+    stages = ["--decoder-epochs", "3", "--fine-tune-epochs", "2"]
+    rates = ["--learning-rate", "0.02", "--fine-tune-learning-rate", "0.004"]
+    first, second = fits("fcn", *stages, *rates)
+    assert first.model is second.model
+    assert (first.epochs, second.epochs) == (3, 2)
+    assert first.peak == pytest.approx(0.02, rel=0.02)
+    assert second.peak == pytest.approx(0.004, rel=0.02)
+    assert not any("block" in path for path in first.trainable)
+    assert sum("block" in path for path in second.trainable) == 26  # 13 kernels and biases
+    assert set(first.trainable) == {path for path in second.trainable if "block" not in path}
+    assert {"fc6/kernel", "score_pool3/kernel", "upsample_to_image/kernel"} <= set(first.trainable)
+    assert first.callbacks is second.callbacks

@@ -1,15 +1,16 @@
 """U2-Net against the paper's numbers."""
 
+import importlib
 import math
 
 import common
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import load_script
 
-u2net = load_script("U2Net-keras")
+u2net = importlib.import_module("U2Net-keras")
 
 
 def trainable(model):
@@ -156,6 +157,7 @@ def test_every_weight_gets_a_gradient():
         assert np.abs(gradient).max() > 0, weight.path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("side_weight", [0.0, 0.5])
 def test_loss_is_the_weighted_sum_of_fused_and_sides(side_weight):
     model = compiled(small_model(), side_weight)
@@ -166,3 +168,37 @@ def test_loss_is_the_weighted_sum_of_fused_and_sides(side_weight):
     each = [float(np.mean(common.segmentation_loss(masks, one))) for one in outputs]
     loss = model.evaluate(images, [masks] * 7, verbose=0, return_dict=True)["loss"]
     assert loss == pytest.approx(each[0] + side_weight * sum(each[1:]), rel=1e-4)
+
+
+@pytest.mark.parametrize("depth", [7, 4, "4F"])
+def test_the_r_of_rsu_is_a_residual(depth):
+    """With the last convolution silenced, what went into the U comes out of it."""
+    inputs = keras.Input((64, 64, 3))
+    model = keras.Model(inputs, u2net.rsu(inputs, depth, 4, 6, 0.9))
+    norms = [one for one in model.layers if isinstance(one, keras.layers.BatchNormalization)]
+    last = max(norms, key=lambda layer: int(layer.name.rpartition("_")[2]))
+    gamma, beta, mean, variance = last.get_weights()
+    last.set_weights([0 * gamma, 0 * beta, mean, variance])
+    relu = next(one for one in model.layers if isinstance(one, keras.layers.ReLU))
+    images = np.random.default_rng(0).random((1, 64, 64, 3), np.float32)
+    wanted = keras.Model(inputs, relu.output).predict_on_batch(images)
+    np.testing.assert_allclose(model.predict_on_batch(images), wanted, atol=1e-6)
+    assert wanted.max() > 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("side_weight", [0.5, 1.0])
+def test_main_supervises_all_seven_outputs(fits, side_weight):
+    (fit,) = fits("u2net", "--side-weight", str(side_weight), "--learning-rate", "0.03")
+    assert fit.epochs == 2
+    assert fit.peak == pytest.approx(0.03, rel=0.05)
+    assert len(fit.trainable) == len(fit.model.trainable_weights)
+    images, masks = next(iter(fit.pictures))
+    assert len(masks) == 7
+    outputs = fit.model.predict_on_batch(images)
+    each = [float(np.mean(common.segmentation_loss(masks[0], one))) for one in outputs]
+    loss = fit.model.evaluate(images, masks, verbose=0, return_dict=True)
+    assert loss["loss"] == pytest.approx(each[0] + side_weight * sum(each[1:]), rel=1e-4)
+    assert "fused_mean_iou" in loss
+    _, truth = next(iter(fit.validation_data))
+    assert len(truth) == 7

@@ -1,11 +1,14 @@
 """U-Net against what is published about it."""
 
+import importlib
+
+import common
+
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import load_script
 
-unet = load_script("Unet-keras")
+unet = importlib.import_module("Unet-keras")
 
 
 def convolution(size, inputs, outputs, bias):
@@ -69,3 +72,25 @@ def test_skip_connections_carry_detail_past_the_bottom():
     difference = np.abs(model.predict_on_batch(changed) - model.predict_on_batch(image)).sum(-1)[0]
     assert difference[32, 32] > 0
     assert difference[32, 32] > 3 * difference[:8].max()
+
+
+def test_main_trains_what_the_flags_say(fits):
+    more = ["--base-filters", "3", "--dropout", "0.2", "--batch-norm-momentum", "0.7"]
+    (fit,) = fits("unet", *more, "--learning-rate", "0.05", "--epochs", "7")
+    assert fit.epochs == 7
+    assert fit.peak == pytest.approx(0.05, rel=0.01)
+    assert fit.last < 0.001
+    assert len(fit.trainable) == len(fit.model.trainable_weights)
+    assert fit.model.input_shape == (None, 64, 64, 3)
+    kinds = {}
+    for layer in fit.model.layers:
+        kinds.setdefault(layer.__class__.__name__, []).append(layer)
+    assert kinds["Conv2D"][0].filters == 3
+    assert [layer.rate for layer in kinds["Dropout"]] == [0.2]
+    assert {layer.momentum for layer in kinds["BatchNormalization"]} == {0.7}
+    images, masks = next(iter(fit.pictures))
+    loss = fit.model.evaluate(images, masks, verbose=0, return_dict=True)
+    wanted = common.segmentation_loss(masks, fit.model.predict_on_batch(images))
+    assert loss["loss"] == pytest.approx(float(np.mean(wanted)), rel=1e-4)
+    assert 0 <= loss["mean_iou"] <= 1
+    assert len(fit.validation_data) == 1

@@ -1,11 +1,14 @@
 """Faults of network and data, found early and named, rather than after a night of training."""
 
 import contextlib
+import os
 import socket
 import threading
 import urllib.error
 import urllib.parse
 import urllib.request
+
+from support.startup import UserError
 
 import tensorflow as tf
 
@@ -78,16 +81,40 @@ def _look_up(host, seconds):
         raise OSError(f"no name server told the address of {host} within {seconds} seconds")
 
 
-def check_pictures(builder):
-    """Decode every picture and mask of a prepared dataset once.
+def prepare(name, title, data_dir):
+    """The tfds builder of a dataset, which is downloaded and prepared if it is not there.
+
+    Raises:
+        UserError: it is neither prepared nor can it be downloaded.
+    """
+    import tensorflow_datasets as tfds  # here, because other pictures do without it
+
+    data_dir = os.path.expanduser(data_dir)
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+        with impatient_downloads():
+            builder.download_and_prepare()
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        raise UserError(
+            f"{title} is not in --data-dir {data_dir} and could not be prepared there: "
+            f"{reason}\nCheck network and disk, copy a prepared {name} folder there from "
+            "another machine, or try --dataset synthetic, which needs no download."
+        ) from error
+    return builder
+
+
+def find_damage(builder):
+    """Decode every picture and mask of Oxford-IIIT Pet to name the first that is damaged.
 
     Args:
         builder: tfds.core.DatasetBuilder with the features `image`, `segmentation_mask` and
             `file_name`, prepared as TFRecord files.
 
-    Raises:
-        ValueError: a file is missing, cut short or changed, a picture does not decode, or a mask
-            is of another size than its picture or not of 1, 2 and 3. The message names it.
+    Returns:
+        str, two lines: the file, the picture, what is wrong, and what to do; "" if all are sound.
+        Told are a file that is missing, cut short or changed, a picture that does not decode, a
+        mask of another size than its picture, or one that is not of 1, 2 and 3.
     """
     deserialize = builder.info.features.deserialize_example
 
@@ -113,16 +140,24 @@ def check_pictures(builder):
             except (tf.errors.OpError, ValueError) as error:
                 reason = getattr(error, "message", str(error)).splitlines()[0]
                 name = _file_name(records.skip(sound), deserialize)
-                raise ValueError(f"{path}, picture {sound + 1}{name}: {reason}") from error
+                return (
+                    f"Oxford-IIIT Pet is damaged: {path}, picture {sound + 1}{name}: {reason}\n"
+                    f"Delete {builder.data_path}: it is then prepared anew."
+                )
+    return ""
+
+
+def without_pictures():
+    """What tells tfds to leave the pictures of a record undecoded."""
+    import tensorflow_datasets as tfds
+
+    return dict.fromkeys(("image", "segmentation_mask"), tfds.decode.SkipDecoding())
 
 
 def _file_name(records, deserialize):
     """The original name of the first picture in brackets, if its record can be read at all."""
-    import tensorflow_datasets as tfds
-
-    undecoded = dict.fromkeys(("image", "segmentation_mask"), tfds.decode.SkipDecoding())
     with contextlib.suppress(tf.errors.OpError):
         for record in records.take(1):
-            name = deserialize(record, decoders=undecoded)["file_name"]
+            name = deserialize(record, decoders=without_pictures())["file_name"]
             return f" ({name.numpy().decode()})"
     return ""

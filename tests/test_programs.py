@@ -1,12 +1,12 @@
 """Whole scripts, run as a user runs them, on drawn pets that the real tfds builder prepared."""
 
 import csv
-import json
 import shutil
 import subprocess
 import sys
 
 import common
+
 import keras
 import numpy as np
 import pytest
@@ -15,12 +15,14 @@ from conftest import (
     SMALL,
     environment,
     finished_run,
-    load_script,
+    main_of,
     run_script,
     start_script,
     wait_for_epochs,
 )
 from matplotlib.image import imread
+
+pytestmark = pytest.mark.slow
 
 METRIC = {"u2net": "fused_mean_iou"}  # what the history calls the mean IoU
 
@@ -78,7 +80,7 @@ def test_pictures_are_no_blank_sheets(run, name):
 
 def test_the_terminal_shows_what_matters_and_no_noise(run):
     out = run.process.stdout
-    for words in ("36 train, 4 validation, 6 test pictures", "Device: ", "Results: ", "Epoch 2/2"):
+    for words in ("36 train, 4 validation, 6 test pictures", "Device: ", "Results: ", "Training "):
         assert words in out
     for words in ("pet ", "border ", "pixel accuracy", "Finished runs on oxford_iiit_pet"):
         assert words in out
@@ -129,7 +131,7 @@ def main_in_process(monkeypatch, network, runs_dir, pets, *more):
     script, flags = NETWORKS[network]
     arguments = ["--data-dir", str(pets), "--runs-dir", str(runs_dir), *SMALL, *flags, *more]
     monkeypatch.setattr("sys.argv", [script, *arguments])
-    load_script(script).main()
+    main_of(script)()
     return finished_run(runs_dir, network)
 
 
@@ -139,24 +141,6 @@ def test_early_stopping(monkeypatch, tmp_path, pets):
     more += ["--batch-norm-momentum", "0.999"]
     finished = main_in_process(monkeypatch, "unet", tmp_path / "runs", pets, *more)
     assert finished.metrics["epochs"] < 9
-
-
-def test_the_table_lists_finished_runs_of_the_same_data_best_first(capsys, tmp_path):
-    for name, score, dataset in [("a", 0.5, "x"), ("b", 0.7, "x"), ("c", 0.9, "y")]:
-        folder = tmp_path / "unet" / name
-        folder.mkdir(parents=True)
-        metrics = {"mean_iou": score, "dataset": dataset, "image_size": 128, "epochs": 3}
-        metrics |= {"train_seconds": 60.2, "parameters": 31_049_539}
-        (folder / "metrics.json").write_text(json.dumps(metrics))
-    (tmp_path / "unet" / "unfinished").mkdir()
-    for name, content in [("foreign", '{"miou": 1}'), ("cut short", '{"mean_i'), ("empty", "")]:
-        (tmp_path / "unet" / name).mkdir()
-        (tmp_path / "unet" / name / "metrics.json").write_text(content)
-    common._print_runs(tmp_path, "x")
-    lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines[-2:]] == ["0.700", "0.500"]
-    assert lines[-1].endswith(str(tmp_path / "unet" / "a"))
-    assert "31,049,539" in lines[-1]
 
 
 def test_trains_and_goes_on_on_the_other_backend(tmp_path, pets):

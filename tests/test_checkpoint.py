@@ -1,0 +1,189 @@
+"""The checkpoint, on a network that trains in a second."""
+
+import os
+
+import common
+from support.checkpoint import Checkpoint, _StopOnNaN
+from support.startup import UserError
+
+import keras
+import numpy as np
+import pytest
+
+
+def tiny_model():
+    keras.utils.set_random_seed(3)
+    inputs = keras.Input((4,))
+    x = keras.layers.Dense(8, activation="relu")(inputs)
+    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.Dropout(0.5)(x)
+    return keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(x))
+
+
+def train(folder, stages, die_after=None, patience=0, learning_rate=0.05):
+    """Train in stages as a script does; die after so many epochs of this process."""
+    folder.mkdir(exist_ok=True)
+    generator = np.random.default_rng(0)
+    pictures, classes = generator.normal(size=(40, 4)), generator.integers(0, 3, 40)
+
+    class Death(keras.callbacks.Callback):
+        left = die_after
+
+        def on_epoch_end(self, epoch, logs=None):
+            if self.left is not None:
+                self.left -= 1
+                if not self.left:
+                    raise KeyboardInterrupt
+
+    checkpoint = Checkpoint(folder, "accuracy", patience)
+    death, model = Death(), tiny_model()
+    for epochs in stages:
+        schedule = common.warmup_cosine(learning_rate, 5 * epochs)
+        model.compile(
+            keras.optimizers.Adam(schedule),
+            "sparse_categorical_crossentropy",
+            metrics=["accuracy"],
+            run_eagerly=True,
+        )
+        model.fit(
+            pictures,
+            classes,
+            batch_size=8,
+            epochs=epochs,
+            validation_data=(pictures, classes),
+            callbacks=[*checkpoint.callbacks, death],
+            shuffle=False,
+            verbose=0,
+        )
+    best = [keras.ops.convert_to_numpy(variable) for variable in model.variables]
+    progress = {name: checkpoint.progress[name] for name in ("epochs", "steps", "stages", "best")}
+    return progress, (folder / "history.csv").read_bytes(), best
+
+
+def assert_same(one, other):
+    assert one[:2] == other[:2]
+    for first, second in zip(one[2], other[2], strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    return train(tmp_path_factory.mktemp("undisturbed"), [4, 3])
+
+
+@pytest.mark.parametrize("deaths", [[1], [4], [5], [3, 1, 1]])
+def test_goes_on_bit_for_bit_over_two_stages(tmp_path, undisturbed, deaths):
+    assert undisturbed[0]["stages"] == [0, 4]
+    for epochs in deaths:
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path / "disturbed", [4, 3], die_after=epochs)
+    assert_same(train(tmp_path / "disturbed", [4, 3]), undisturbed)
+
+
+@pytest.mark.parametrize("death", [1, 3])
+def test_early_stopping_goes_on_counting(tmp_path, death):
+    """With a learning rate of next to nothing, patience is all that decides."""
+    options = {"patience": 2, "learning_rate": 1e-9}
+    undisturbed = train(tmp_path / "undisturbed", [9, 9], **options)
+    assert undisturbed[0]["epochs"] < 18
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "disturbed", [9, 9], die_after=death, **options)
+    assert_same(train(tmp_path / "disturbed", [9, 9], **options), undisturbed)
+
+
+def cut_in_half(path):
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+
+
+def flip_a_bit(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 3] ^= 1
+    path.write_bytes(content)
+
+
+def fill_with_pickle(path):
+    path.unlink()
+    np.savez(path, progress=np.array([{"epochs": 99}], dtype=object))
+
+
+def pretend_to_be_encrypted(path):
+    """One bit that makes Python's zip reader raise a RuntimeError."""
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\x01\x02") + 8] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    "damage", [cut_in_half, flip_a_bit, fill_with_pickle, pretend_to_be_encrypted, os.unlink]
+)
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, undisturbed, damage):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "disturbed", [4, 3], die_after=3)
+    damage(tmp_path / "disturbed" / "checkpoint.npz")
+    assert Checkpoint(tmp_path / "disturbed", "accuracy").progress["epochs"] == 2
+    assert_same(train(tmp_path / "disturbed", [4, 3]), undisturbed)
+
+
+def test_without_any_sound_checkpoint_it_begins_anew(tmp_path, undisturbed):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "disturbed", [4, 3], die_after=3)
+    for path in (tmp_path / "disturbed").glob("checkpoint*"):
+        cut_in_half(path)
+    assert_same(train(tmp_path / "disturbed", [4, 3]), undisturbed)
+
+
+@pytest.mark.parametrize("damage", [cut_in_half, os.unlink])
+def test_without_the_best_weights_it_begins_anew(tmp_path, undisturbed, damage):
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "disturbed", [4, 3], die_after=3)
+    damage(tmp_path / "disturbed" / "best.npz")
+    assert_same(train(tmp_path / "disturbed", [4, 3]), undisturbed)
+
+
+def test_what_cannot_be_read_now_is_kept(monkeypatch, tmp_path):
+    """A network disk that fails for a moment is no damage."""
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "disturbed", [4, 3], die_after=3)
+    before = {path: path.read_bytes() for path in (tmp_path / "disturbed").iterdir()}
+
+    def fail(*arguments, **options):
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "load", fail)
+        with pytest.raises(OSError, match="Input/output"):
+            Checkpoint(tmp_path / "disturbed", "accuracy")
+    assert {path: path.read_bytes() for path in (tmp_path / "disturbed").iterdir()} == before
+
+
+def test_nan_ends_the_training_with_a_word():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(loss="mse", jit_compile=False)
+    inputs = np.ones((8, 2), np.float32)
+    targets = np.array([1.0] * 5 + [np.nan] * 3, np.float32)
+    watch = _StopOnNaN()
+    with pytest.raises(UserError, match=r"nan in epoch 1, step 6: try a lower learning"):
+        model.fit(inputs, targets, batch_size=1, shuffle=False, callbacks=[watch], verbose=0)
+
+
+def test_keras_lets_a_callback_say_with_which_epoch_fit_begins():
+    """There is no public way. Keras' own BackupAndRestore uses this one, too."""
+
+    class Later(keras.callbacks.Callback):
+        epochs = ()
+
+        def on_train_begin(self, logs=None):
+            self.model._initial_epoch = 2
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self.epochs += (epoch,)
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
+    model.compile(loss="mse", jit_compile=False)
+    later = Later()
+    model.fit(np.ones((4, 2)), np.ones(4), epochs=4, callbacks=[later], verbose=0)
+    assert later.epochs == (2, 3), (
+        "This version of Keras no longer reads model._initial_epoch after on_train_begin, so runs "
+        "that were cut short begin anew: support/checkpoint.py needs another way to skip epochs."
+    )

@@ -1,0 +1,284 @@
+"""The way of the data; loss and metrics against values computed by hand."""
+
+import common
+from support.epochs import DRAWS
+from support.synthetic_pets import draw_animal
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from conftest import TEST_COUNT, TRAIN_COUNT
+
+
+def test_splits_are_disjoint_and_complete(pets):
+    splits = common.load_oxford_iiit_pet(str(pets)).splits
+    counts = {name: int(split.cardinality()) for name, split in splits.items()}
+    assert counts == {"train": TRAIN_COUNT * 9 // 10, "validation": 4, "test": TEST_COUNT}
+    pictures = [image.tobytes() for s in splits.values() for image, _ in s.as_numpy_iterator()]
+    assert len(set(pictures)) == TRAIN_COUNT + TEST_COUNT
+    again = common.load_oxford_iiit_pet(str(pets)).splits["validation"].as_numpy_iterator()
+    assert [image.tobytes() for image, _ in again] == pictures[counts["train"] :][:4]
+
+
+def test_pictures_and_masks_come_out_as_they_went_in(pets):
+    """The mask without loss, ids one less than the trimap's; the picture as JPEG leaves it."""
+    drawn = [draw_animal(np.random.default_rng(n)) for n in range(TRAIN_COUNT, 46)]
+    found = 0
+    for image, mask in common.load_oxford_iiit_pet(str(pets)).splits["test"].as_numpy_iterator():
+        assert image.dtype == mask.dtype == np.uint8
+        match = [one for one, trimap in drawn if np.array_equal(trimap - 1, mask)]
+        assert len(match) == 1
+        assert np.abs(match[0].astype(int) - image).mean() < 12
+        found += np.array_equal(match[0], image)  # the PNG that calls itself .jpg has no loss
+    assert found == 1
+
+
+def epoch_of(data, number):
+    """The batches of a training epoch, as `fit` with the callbacks of a run gets them."""
+    data.epochs.number = number
+    return [(image.numpy(), mask.numpy()) for image, mask in data.train]
+
+
+def assert_same(batches, others):
+    for (image, mask), (image_again, mask_again) in zip(batches, others, strict=True):
+        np.testing.assert_array_equal(image, image_again)
+        np.testing.assert_array_equal(mask, mask_again)
+
+
+def test_batches_have_the_documented_form(pet_flags):
+    data = common.load_data(pet_flags)
+    assert [len(split) for split in (data.train, data.validation, data.test)] == [9, 1, 2]
+    for split in (data.train, data.validation, data.test):
+        for image, mask in split.as_numpy_iterator():
+            assert image.shape[1:] == (64, 64, 3)
+            assert mask.shape == (*image.shape[:3], 1)
+            assert image.dtype == np.float32
+            assert mask.dtype == np.uint8
+            assert image.min() >= 0
+            assert 0.5 < image.max() <= 1
+            assert set(np.unique(mask)) <= {0, 1, 2}
+
+
+def test_same_seed_same_batches(pet_flags):
+    first, second = common.load_data(pet_flags), common.load_data(pet_flags)
+    for number in (0, 1):
+        assert_same(epoch_of(first, number), epoch_of(second, number))
+    pet_flags.seed = 8
+    other = epoch_of(common.load_data(pet_flags), 0)
+    assert not np.array_equal(epoch_of(first, 0)[0][0], other[0][0])
+
+
+def test_an_epoch_is_the_same_whatever_was_read_before(pet_flags):
+    data = common.load_data(pet_flags)
+    second = epoch_of(data, 1)
+    next(iter(data.train))  # somebody looks into it
+    epoch_of(data, 0)
+    assert_same(epoch_of(data, 1), second)
+
+
+def test_an_epoch_has_every_picture_once_and_no_two_epochs_are_alike(pet_flags):
+    pet_flags.augmentation = 0.0
+    data = common.load_data(pet_flags)
+    epochs = [
+        [one.tobytes() for image, _ in epoch_of(data, number) for one in image]
+        for number in range(2)
+    ]
+    assert len(set(epochs[0])) == len(epochs[0]) == 36
+    assert set(epochs[0]) == set(epochs[1])
+    assert epochs[0] != epochs[1]
+
+
+def test_the_same_picture_is_augmented_anew_in_every_epoch(pet_flags):
+    data = common.load_data(pet_flags)
+    images = [one.tobytes() for n in (0, 1) for image, _ in epoch_of(data, n) for one in image]
+    assert len(set(images)) == len(images) == 72
+
+
+def own_mask(size=64):
+    """A picture that is its own mask: black where the mask is 0, white where it is 1."""
+    y, x = np.mgrid[:size, :size] - size / 2
+    mask = (np.hypot(x - 8, y + 4) < 18) | (np.abs(x + 20) + np.abs(y - 15) < 11)
+    mask = np.uint8(mask)[..., None]
+    return np.repeat(mask * np.uint8(255), 3, axis=-1), mask
+
+
+def augmented(image, mask, seed, strength=1.0):
+    draws = np.random.default_rng(seed).uniform(-1, 1, (1, DRAWS)).astype(np.float32)
+    images, masks = common.augment(image[None], mask[None], draws, strength)
+    return np.asarray(images)[0], np.asarray(masks)[0]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_augmented_picture_and_mask_stay_aligned(seed):
+    image, mask = own_mask()
+    new_image, new_mask = augmented(image, mask, seed)
+    assert new_image.dtype == new_mask.dtype == np.uint8
+    assert set(np.unique(new_mask)) <= {0, 1}
+    assert not np.array_equal(mask, new_mask)
+    brightness = new_image.mean(-1)
+    threshold = (brightness.min() + brightness.max()) / 2
+
+    def agreement(shift):
+        return ((brightness > threshold) == np.roll(new_mask[..., 0], shift, axis=1)).mean()
+
+    assert agreement(0) > 0.985
+    assert agreement(0) > agreement(1)  # a pixel to either side shows
+    assert agreement(0) > agreement(-1)
+
+
+def test_augmentation_covers_flips_scales_and_colors():
+    image, mask = own_mask()
+    results = [augmented(image, mask, seed) for seed in range(60)]
+    areas = np.array([np.mean(new_mask) for _, new_mask in results]) / mask.mean()
+    assert areas.min() < 0.7
+    assert areas.max() > 1.5
+    brightest = np.array([np.max(new_image) for new_image, _ in results])
+    assert len(set(brightest.tolist())) > 10
+
+
+def test_augmentation_of_strength_zero_is_none():
+    image, mask = own_mask()
+    new_image, new_mask = augmented(image, mask, 1, 0.0)
+    np.testing.assert_array_equal(image, new_image)
+    np.testing.assert_array_equal(mask, new_mask)
+
+
+def test_resize_keeps_classes_and_alignment():
+    image, mask = own_mask(120)
+    small, small_mask = common.resize(tf.constant(image), tf.constant(mask), 48)
+    assert set(np.unique(small_mask)) == {0, 1}
+    assert ((small.numpy().mean(-1) > 127) == small_mask.numpy()[..., 0]).mean() > 0.98
+
+
+def test_resize_makes_no_class_out_of_two_others():
+    """Between 0 and 2 linear interpolation would put 1; and the picture is smooth, not ragged."""
+    image, mask = own_mask(101)
+    small, small_mask = common.resize(tf.constant(image), tf.constant(2 * mask), 40)
+    assert set(np.unique(small_mask)) == {0, 2}
+    assert len(np.unique(small)) > 20
+    assert small.dtype == small_mask.dtype == tf.uint8
+
+
+def test_every_training_batch_is_full_and_what_is_left_over_changes(pet_flags):
+    pet_flags.batch_size, pet_flags.augmentation = 8, 0.0
+    data = common.load_data(pet_flags)
+    assert len(data.train) == 4
+    seen = []
+    for number in range(4):
+        images = [image for image, _ in epoch_of(data, number)]
+        assert [len(one) for one in images] == [8] * 4
+        seen.append({one.tobytes() for batch in images for one in batch})
+    assert [len(one) for one in seen] == [32] * 4
+    assert len(set.union(*seen)) > 32
+
+
+def test_too_few_pictures_for_a_batch_are_refused(pet_flags):
+    pet_flags.batch_size = 37
+    with pytest.raises(common.UserError, match=r"too small: 36 train, .*--batch-size 37"):
+        common.load_data(pet_flags)
+
+
+def test_a_failing_download_is_told_in_words(tmp_path, monkeypatch):
+    def fail(manager, urls):
+        raise ConnectionError("no route to host")
+
+    monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", fail)
+    with pytest.raises(common.UserError) as stopped:
+        common.load_oxford_iiit_pet(str(tmp_path))
+    message = str(stopped.value)
+    assert str(tmp_path) in message
+    assert "no route to host" in message
+    assert "--dataset synthetic" in message
+    assert len(message.splitlines()) == 2
+
+
+def test_scores_of_a_confusion_matrix_by_hand():
+    #         predicted: a  b  c
+    confusion = np.array([[6, 2, 0], [1, 9, 0], [1, 1, 0]])
+    scores = common.scores_from_confusion(confusion, ("a", "b", "c"))
+    # a: TP 6, FP 2, FN 2.  b: TP 9, FP 3, FN 1.  c: TP 0, FP 0, FN 2.
+    assert scores["iou"] == pytest.approx({"a": 6 / 10, "b": 9 / 13, "c": 0})
+    assert scores["dice"] == pytest.approx({"a": 12 / 16, "b": 18 / 22, "c": 0})
+    assert scores["mean_iou"] == pytest.approx((6 / 10 + 9 / 13) / 3)
+    assert scores["mean_dice"] == pytest.approx((12 / 16 + 18 / 22) / 3)
+    assert scores["pixel_accuracy"] == pytest.approx(15 / 20)
+
+
+def test_a_class_that_never_occurs_stays_out_of_the_means():
+    confusion = np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]])
+    scores = common.scores_from_confusion(confusion, ("a", "b", "c"))
+    assert scores["iou"]["c"] is None
+    assert scores["dice"]["c"] is None
+    assert scores["mean_iou"] == pytest.approx((3 / 4 + 4 / 5) / 2)
+
+
+class Fixed:
+    """A model that answers with the probabilities it was given, batch after batch."""
+
+    def __init__(self, answers):
+        self.answers = iter(answers)
+
+    def predict_on_batch(self, images):
+        return next(self.answers)
+
+
+def test_evaluate_counts_pixels_of_every_picture():
+    masks = np.array([[[0, 1], [2, 2]], [[1, 1], [1, 0]], [[2, 0], [0, 0]]], np.uint8)[..., None]
+    predicted = np.array([[[0, 1], [2, 1]], [[1, 1], [0, 0]], [[2, 0], [1, 0]]])
+    images = np.zeros((3, 2, 2, 3), np.float32)
+    batches = tf.data.Dataset.from_tensor_slices((images, masks)).batch(2)
+    probabilities = 0.1 + 0.7 * np.eye(3)[predicted]
+    confusions = common.evaluate(Fixed([probabilities[:2], probabilities[2:]]), batches, 3)
+    assert confusions.tolist() == [
+        [[1, 0, 0], [0, 1, 0], [0, 1, 1]],
+        [[1, 0, 0], [1, 2, 0], [0, 0, 0]],
+        [[2, 1, 0], [0, 0, 0], [0, 0, 1]],
+    ]
+
+
+def test_the_metric_of_training_is_that_of_the_evaluation():
+    rng = np.random.default_rng(0)
+    masks = rng.integers(0, 3, (4, 8, 8, 1), np.uint8)
+    probabilities = rng.dirichlet([1, 1, 1], (4, 8, 8)).astype(np.float32)
+    metric = common.mean_iou(3)
+    metric.update_state(masks[:3], probabilities[:3])
+    metric.update_state(masks[3:], probabilities[3:])
+    batches = tf.data.Dataset.from_tensor_slices((np.zeros((4, 8, 8, 3)), masks)).batch(4)
+    confusion = common.evaluate(Fixed([probabilities]), batches, 3).sum(axis=0)
+    scores = common.scores_from_confusion(confusion, ("a", "b", "c"))
+    assert float(metric.result()) == pytest.approx(scores["mean_iou"])
+
+
+def test_loss_by_hand():
+    """Two pictures of two pixels, two classes."""
+    masks = np.array([[[0], [1]], [[1], [1]]], np.uint8)[:, None]
+    p = np.array([[[0.8, 0.2], [0.4, 0.6]], [[0.5, 0.5], [0.1, 0.9]]], np.float32)[:, None]
+    cross_entropy = -np.log([[0.8, 0.6], [0.5, 0.9]]).mean(axis=1)
+    # Class 0: overlap 0.8, truth 1, predicted 1.8.  Class 1: overlap 2.0, truth 3, predicted 2.2.
+    dice = 1 - np.mean([2 * 0.8 / 2.8, 2 * 2.0 / 5.2])
+    loss = common.segmentation_loss(tf.constant(masks), tf.constant(p))
+    np.testing.assert_allclose(loss, cross_entropy + dice, rtol=1e-5)
+
+
+def test_the_loss_of_a_perfect_prediction_is_zero():
+    masks = np.random.default_rng(1).integers(0, 3, (2, 6, 6, 1))
+    perfect = np.eye(3, dtype=np.float32)[masks[..., 0]]
+    loss = common.segmentation_loss(tf.constant(masks), tf.constant(perfect))
+    np.testing.assert_allclose(loss, 0, atol=1e-5)
+
+
+def test_a_class_that_is_not_there_adds_nothing_to_the_loss():
+    masks = np.zeros((1, 4, 4, 1), np.uint8)
+    perfect = np.eye(3, dtype=np.float32)[masks[..., 0]]
+    np.testing.assert_allclose(common.segmentation_loss(masks, perfect), 0, atol=1e-5)
+
+
+def test_the_schedule_rises_to_its_peak_and_ends_at_zero():
+    schedule = common.warmup_cosine(0.5, 200)
+    rates = [float(schedule(step)) for step in range(201)]
+    assert rates[0] == 0
+    assert rates[10] == max(rates) == pytest.approx(0.5)
+    assert rates[105] == pytest.approx(0.25, rel=0.01)
+    assert rates[200] == pytest.approx(0, abs=1e-6)
+    assert float(common.warmup_cosine(0.5, 3)(0)) > 0  # too short for a warm-up

@@ -1,0 +1,145 @@
+"""A whole script that is cut short, in any way, ends as if nothing had happened."""
+
+import shutil
+import signal
+import subprocess
+import sys
+
+import common
+from support import checkpoint, run_folder
+
+import keras
+import numpy as np
+import pytest
+from conftest import (
+    NETWORKS,
+    ROOT,
+    SMALL,
+    finished_run,
+    main_of,
+    run_script,
+    start_script,
+    wait_for_epochs,
+)
+
+pytestmark = pytest.mark.slow
+
+
+KILLED_AFTER = {"unet": (0, 1, 2), "fcn": (0, 1, 2), "u2net": (0, 1, 2)}
+
+
+def test_killed_at_random_and_started_again_it_ends_as_undisturbed(run, pets, tmp_path):
+    """kill -9 in the first epoch, in the second, and while it evaluates.
+
+    That two runs of the same seed are the same, bit for bit, is shown by the way.
+    """
+    script, flags = NETWORKS[run.network]
+    arguments = [script, "--data-dir", pets, *SMALL, *flags]
+    for epochs in KILLED_AFTER[run.network]:
+        process = start_script(*arguments, cwd=tmp_path)
+        wait_for_epochs(process, tmp_path / "runs", epochs)
+        process.kill()
+        process.communicate()
+    process = run_script(*arguments, cwd=tmp_path)
+    assert (process.returncode, process.stderr) == (0, "")
+    again = finished_run(tmp_path / "runs", run.network)
+    assert {path.name for path in again.folder.iterdir()} == {
+        path.name for path in run.folder.iterdir()
+    }
+    for name in ("history.csv", "hyperparameters.json"):
+        assert (again.folder / name).read_bytes() == (run.folder / name).read_bytes()
+    timings = {"train_seconds": 0, "images_per_second": 0}
+    assert again.metrics | timings == run.metrics | timings
+    one, two = (
+        keras.models.load_model(folder / "model.keras").get_weights()
+        for folder in (run.folder, again.folder)
+    )
+    for first, second in zip(one, two, strict=True):
+        np.testing.assert_array_equal(first, second)
+
+
+UNET = ["Unet-keras", *SMALL, "--base-filters", "2", "--epochs", "50"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_told_to_stop_it_says_how_to_go_on(number, pets, tmp_path):
+    process = start_script(*UNET, "--data-dir", pets, cwd=tmp_path)
+    wait_for_epochs(process, tmp_path / "runs", 1)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert told.strip() == (
+        "Stopped. The same command, given again, goes on after the last finished epoch."
+    )
+
+
+def test_a_run_folder_deleted_while_training(pets, tmp_path):
+    process = start_script(*UNET, "--data-dir", pets, cwd=tmp_path)
+    wait_for_epochs(process, tmp_path / "runs", 1)
+    shutil.rmtree(tmp_path / "runs")
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "history.csv" in told or "npz" in told
+    assert "a folder gone?" in told
+    assert len(told.strip().splitlines()) == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_a_full_disk_is_told_and_leaves_no_half_files(pets, tmp_path):
+    """A limit on the size of files stands in for the disk: history fits, a checkpoint does not."""
+    command = [sys.executable, str(ROOT / f"{UNET[0]}.py"), *UNET[1:], "--data-dir", str(pets)]
+    process = subprocess.run(
+        ["bash", "-c", f"ulimit -f 100; exec {' '.join(command)}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert process.returncode == 1
+    assert "File too large" in process.stderr
+    assert "Is the disk full" in process.stderr
+    assert len(process.stderr.strip().splitlines()) == 2
+    (folder,) = (tmp_path / "runs" / "unet").iterdir()
+    left = {path.name for path in folder.iterdir() if not path.name.startswith(run_folder.BESIDE)}
+    assert left == {"history.csv", "hyperparameters.json", "lock"}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_a_disk_that_fills_while_the_model_is_saved(monkeypatch, tmp_path, pets):
+    """Space for the same command again: it only evaluates, and nothing was lost."""
+    import resource
+
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    network = ["--base-filters", "2", "--epochs", "2", "--data-dir", str(pets)]
+    monkeypatch.setattr("sys.argv", [*UNET[:1], *SMALL, *network, "--runs-dir", str(tmp_path)])
+    main = main_of(UNET[0])
+    finish = common.Run.finish
+
+    def finish_on_a_full_disk(*arguments):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
+        try:
+            return finish(*arguments)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(common.Run, "finish", finish_on_a_full_disk)
+        with pytest.raises(OSError, match="too large"):
+            main()
+    (folder,) = (tmp_path / "unet").iterdir()
+    kept = {path.name for path in folder.glob("*.npz")}
+    assert kept == {*checkpoint.NAMES, "best.npz"}
+    assert not (folder / "model.keras").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(keras.Model, "train_step", None)  # there is nothing left to train
+        main()
+    assert finished_run(tmp_path, "unet").metrics["epochs"] == 2
+    assert keras.models.load_model(folder / "model.keras").count_params() > 0
+
+
+def test_a_place_where_no_folder_can_be_made(pets, tmp_path):
+    (tmp_path / "file").write_text("")
+    process = run_script(*UNET, "--data-dir", pets, "--runs-dir", "file/runs", cwd=tmp_path)
+    assert process.returncode == 1
+    assert process.stderr.startswith("--runs-dir: cannot make a folder in file/runs/unet: ")
+    assert len(process.stderr.strip().splitlines()) == 1

@@ -1,0 +1,129 @@
+"""Which run is continued, and files that are whole or not there."""
+
+import json
+import os
+import sys
+from types import SimpleNamespace
+
+from support import run_folder
+
+import pytest
+
+
+def test_a_write_that_fails_leaves_what_was_there(tmp_path):
+    path = tmp_path / "file"
+    run_folder.write(path, lambda beside: beside.write_bytes(b"old"))
+
+    def fail(beside):
+        beside.write_bytes(b"ne")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space"):
+        run_folder.write(path, fail)
+    assert path.read_bytes() == b"old"
+
+
+def test_the_newest_unfinished_run_of_the_same_settings_is_found(tmp_path):
+    used = {"epochs": 3, "learning_rate": 1e-3}
+    for name, content in [("1", used), ("2", used), ("3", {**used, "epochs": 4}), ("4", used)]:
+        (tmp_path / name).mkdir()
+        run_folder.write_json(tmp_path / name / "hyperparameters.json", content)
+    (tmp_path / "4" / "metrics.json").write_text("{}")  # finished
+    (tmp_path / "5").mkdir()
+    (tmp_path / "5" / "hyperparameters.json").write_text("{cut")
+    folder, lock = run_folder.find_unfinished(tmp_path, used)
+    assert folder == tmp_path / "2"
+    second, second_lock = run_folder.find_unfinished(tmp_path, used)  # 2 is taken now
+    assert second == tmp_path / "1"
+    assert run_folder.find_unfinished(tmp_path, used) == (None, None)
+    lock.close()
+    second_lock.close()
+    assert run_folder.find_unfinished(tmp_path, used)[0] == tmp_path / "2"
+
+
+def test_without_unix_locks_those_of_windows_keep_the_folder(monkeypatch, tmp_path):
+    """msvcrt.locking, as its documentation describes it: a second lock of a byte is an OSError."""
+    taken = {}
+
+    def locking(descriptor, mode, count):
+        assert (mode, count) == ("without waiting", 1)
+        if os.fstat(descriptor).st_ino in taken:
+            raise OSError(36, "Resource deadlock avoided")
+        taken[os.fstat(descriptor).st_ino] = descriptor
+
+    msvcrt = SimpleNamespace(locking=locking, LK_NBLCK="without waiting")
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    monkeypatch.setitem(sys.modules, "msvcrt", msvcrt)
+    assert run_folder.lock(tmp_path) is not None
+    assert run_folder.lock(tmp_path) is None
+
+
+def test_a_disk_without_locks_is_told(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(run_folder, "lock", lambda folder: None)
+    folder, lock = run_folder.new_folder(tmp_path)
+    assert lock is None
+    assert f"The disk of {folder} knows no locks" in capsys.readouterr().out
+
+
+def test_new_folders_never_collide(tmp_path):
+    folders = [run_folder.new_folder(tmp_path / "runs")[0] for _ in range(3)]
+    assert len(set(folders)) == 3
+
+
+def test_the_table_lists_finished_runs_of_the_same_data_best_first(capsys, tmp_path):
+    for name, score, dataset in [("a", 0.5, "x"), ("b", 0.7, "x"), ("c", 0.9, "y")]:
+        folder = tmp_path / "unet" / name
+        folder.mkdir(parents=True)
+        metrics = {"mean_iou": score, "dataset": dataset, "image_size": 128, "epochs": 3}
+        metrics |= {"train_seconds": 60.2, "parameters": 31_049_539}
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+    (tmp_path / "unet" / "unfinished").mkdir()
+    for name, content in [("foreign", '{"miou": 1}'), ("cut short", '{"mean_i'), ("empty", "")]:
+        (tmp_path / "unet" / name).mkdir()
+        (tmp_path / "unet" / name / "metrics.json").write_text(content)
+    run_folder.print_runs(tmp_path, "x")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[-2:]] == ["0.700", "0.500"]
+    assert lines[-1].endswith(str(tmp_path / "unet" / "a"))
+    assert "31,049,539" in lines[-1]
+
+
+CODE = """
+'''About.'''
+
+def double(x):
+    # twice
+    return 2 * x
+
+def plot_it(x):
+    return x
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "another"),
+    [
+        ("2 * x", "3 * x", True),
+        ("def double", "def twice", True),
+        ("# twice", "# two times", False),
+        ("About.", "About this.", False),
+        ("    return x", "    return x, 'red'", False),
+        ("2 * x", "(2 * x)", False),
+    ],
+)
+def test_code_that_decides_the_result_counts_and_no_other(tmp_path, old, new, another):
+    before, after = tmp_path / "before.py", tmp_path / "after.py"
+    before.write_text(CODE)
+    after.write_text(CODE.replace(old, new))
+    assert (run_folder.fingerprint(before) != run_folder.fingerprint(after)) is another
+
+
+def test_every_file_behind_the_result_counts(monkeypatch):
+    """What is new in support/ counts unless it is said to decide nothing."""
+    for name in ("checkpoint", "epochs", "geometry", "picture_cache", "predict", "a_new_file"):
+        monkeypatch.setitem(sys.modules, f"support.{name}", None)
+    names = {path.stem for path in run_folder._support_that_decides()}
+    assert names >= {"checkpoint", "epochs", "geometry", "picture_cache", "a_new_file"}
+    assert not names & {"startup", "command_line", "run_folder", "checks", "attention_picture"}
+    for path in run_folder._support_that_decides():
+        assert path.exists() or path.stem == "a_new_file"

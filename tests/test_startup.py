@@ -1,0 +1,68 @@
+"""One line in place of a traceback."""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+
+from support import startup
+
+import pytest
+import tensorflow as tf
+from conftest import ROOT, environment, start_script
+
+
+def test_ctrl_c_while_tensorflow_is_imported_ends_quietly(tmp_path):
+    """Nothing has begun yet, so there is nothing to tell."""
+    # A shell's background jobs ignore Ctrl-C, and so would what they start.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = start_script("Unet-keras", "--dataset", "synthetic", cwd=tmp_path)
+    signal.signal(signal.SIGINT, before)
+    time.sleep(random.SystemRandom().uniform(0.5, 1.5))
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (128 + signal.SIGINT, "", "")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"),
+        RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes"),  # JAX
+    ],
+)
+def test_too_little_memory_is_told(monkeypatch, error):
+    def main():
+        raise error
+
+    monkeypatch.setattr(signal, "signal", lambda *arguments: None)
+    with pytest.raises(startup.UserError, match=r"Out of memory.*--batch-size"):
+        startup.launch(main)
+
+
+def test_bugs_keep_their_traceback(monkeypatch):
+    def main():
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(signal, "signal", lambda *arguments: None)
+    with pytest.raises(RuntimeError, match="a bug"):
+        startup.launch(main)
+
+
+def test_the_users_keras_json_does_not_change_what_is_trained(tmp_path):
+    (tmp_path / "keras.json").write_text(
+        '{"floatx": "float16", "epsilon": 1e-3, "image_data_format": "channels_first"}'
+    )
+    ask = "import common, keras.config as c; print(c.floatx(), c.epsilon(), c.image_data_format())"
+    process = subprocess.run(
+        [sys.executable, "-c", ask],
+        cwd=ROOT,
+        env=environment("tensorflow") | {"KERAS_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert process.stdout == "float32 1e-07 channels_last\n"
+    assert process.stderr == ""
