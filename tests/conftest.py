@@ -161,31 +161,70 @@ def run(request, pets, tmp_path_factory, finished_runs):
     return finished_runs[network]
 
 
-@pytest.fixture
-def fits(monkeypatch, tmp_path, pets):
-    """Call it to run a script's `main` without training: returns what each `fit` was given.
+def without_training(monkeypatch, pets, network, *more):
+    """Run a script's main() with nothing trained or written; what it would have trained.
 
-    That is its arguments, and of the model at that moment: itself, its output names, the names
-    of its trainable weights, and the peak of its learning rate.
+    Returns:
+        SimpleNamespace with `fits`, one SimpleNamespace per call of `fit`; `run`, what
+        `common.Run` was given; `after`, the names of what was called after training.
     """
+    left = SimpleNamespace(fits=[], run=None, after=[])
 
-    def collect(network, *more):
-        script, flags = NETWORKS[network]
-        given = []
+    class Run:
+        folder, callbacks = Path("nowhere"), ["the callbacks of the run"]
 
-        def fit(model, pictures, **arguments):
-            schedule = model.optimizer._learning_rate
-            trainable = [weight.path for weight in model.trainable_weights]
-            facts = {"model": model, "pictures": pictures, "trainable": trainable}
-            rates = [float(schedule(step)) for step in range(arguments["epochs"] * len(pictures))]
-            given.append(SimpleNamespace(**facts, **arguments, peak=max(rates), last=rates[-1]))
+        def __init__(self, network, flags, data, metric="mean_iou"):
+            left.run = SimpleNamespace(network=network, flags=flags, data=data, metric=metric)
 
-        monkeypatch.setattr(keras.Model, "fit", fit)
-        monkeypatch.setattr(common.Run, "finish", lambda run, model: None)
-        monkeypatch.setattr(common, "plot_attention", lambda *arguments: None)
-        arguments = ["--data-dir", str(pets), "--runs-dir", str(tmp_path), *SMALL, *flags, *more]
-        monkeypatch.setattr("sys.argv", [script, *arguments])
-        main_of(script)()
-        return given
+        def finish(self, model):
+            left.after.append("finish")
 
-    return collect
+    def fit(model, batches, **options):
+        optimizer = model.optimizer
+        rates = []
+        for step in range(options["epochs"] * len(batches) + 1):
+            optimizer.iterations.assign(step)
+            rates.append(float(optimizer.learning_rate))
+        optimizer.iterations.assign(0)
+        assert options["callbacks"] is Run.callbacks
+        fit = SimpleNamespace(model=model, batches=batches, epochs=options["epochs"], rates=rates)
+        fit.validation = options["validation_data"]
+        fit.trainable = [weight.path for weight in model.trainable_weights]
+        left.fits.append(fit)
+
+    monkeypatch.setattr(common, "Run", Run)
+    monkeypatch.setattr(common, "plot_attention", lambda *_: left.after.append("plot_attention"))
+    monkeypatch.setattr(keras.Model, "fit", fit)
+    script, flags = NETWORKS[network]
+    monkeypatch.setattr("sys.argv", [script, "--data-dir", str(pets), *SMALL, *flags, *more])
+    main_of(script)()
+    return left
+
+
+def assert_rises_to_and_falls_to_zero(fit, peak, epochs, steps_per_epoch=9):
+    """The learning rate of a `fit` is `warmup_cosine` over all of its steps, and no longer."""
+    schedule = common.warmup_cosine(peak, epochs * steps_per_epoch)
+    assert fit.epochs == epochs
+    wanted = [float(schedule(step)) for step in range(epochs * steps_per_epoch + 1)]
+    np.testing.assert_allclose(fit.rates, wanted, rtol=1e-5, atol=1e-9)
+    assert max(fit.rates) == pytest.approx(peak, rel=0.05)
+
+
+def loss_and_metrics(model, truth, guess):
+    """What a compiled model makes of a batch, given its answers."""
+    loss = float(model.compute_loss(y=truth, y_pred=guess))
+    metrics = model.compute_metrics(None, truth, guess)
+    return loss, {name: float(value) for name, value in metrics.items()}
+
+
+def random_batch(outputs=1, size=64, classes=3):
+    """Masks, and as many answers of a network."""
+    rng = np.random.default_rng(0)
+    guesses = rng.dirichlet([1] * classes, (outputs, 2, size, size)).astype(np.float32)
+    return rng.integers(0, classes, (2, size, size, 1), np.uint8), list(guesses)
+
+
+def mean_iou_of(mask, guess):
+    metric = common.mean_iou(guess.shape[-1])
+    metric.update_state(mask, guess)
+    return float(metric.result())

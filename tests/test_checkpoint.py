@@ -80,6 +80,7 @@ def test_goes_on_bit_for_bit_over_two_stages(tmp_path, undisturbed, deaths):
     assert_same(train(tmp_path / "disturbed", [4, 3]), undisturbed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("death", [1, 3])
 def test_early_stopping_goes_on_counting(tmp_path, death):
     """With a learning rate of next to nothing, patience is all that decides."""
@@ -114,6 +115,7 @@ def pretend_to_be_encrypted(path):
     path.write_bytes(content)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage", [cut_in_half, flip_a_bit, fill_with_pickle, pretend_to_be_encrypted, os.unlink]
 )
@@ -187,3 +189,43 @@ def test_keras_lets_a_callback_say_with_which_epoch_fit_begins():
         "This version of Keras no longer reads model._initial_epoch after on_train_begin, so runs "
         "that were cut short begin anew: support/checkpoint.py needs another way to skip epochs."
     )
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_the_weights_of_the_best_epoch_are_kept_and_not_those_of_the_last(tmp_path, interrupted):
+    model = tiny_model()
+    model.compile("sgd", "mse")
+    checkpoint = None
+    for epoch, score in enumerate([0.3, 0.5, 0.4, 0.45]):
+        if interrupted or not checkpoint:
+            checkpoint = Checkpoint(tmp_path, "score")
+            checkpoint.set_params({"epochs": 4})
+            checkpoint.set_model(model)
+            checkpoint.on_train_begin()
+        for weight in model.weights:
+            weight.assign(np.full(weight.shape, epoch))
+        (tmp_path / "history.csv").touch()
+        checkpoint.on_epoch_end(epoch, {"val_score": score, "score": -score})
+    assert checkpoint.progress["epochs"] == 4
+    assert checkpoint.progress["best"] == 0.5
+    checkpoint.on_train_end()
+    assert all((weight == 1).all() for weight in model.get_weights())
+
+
+@pytest.mark.parametrize("loss", [np.nan, np.inf])
+def test_a_loss_beyond_numbers_is_told_with_its_epoch_and_step(loss):
+    watch = _StopOnNaN()
+    watch.on_epoch_begin(2)
+    watch.on_train_batch_end(4, {"loss": 1.0})
+    with pytest.raises(UserError, match=f"{loss} in epoch 3, step 6"):
+        watch.on_train_batch_end(5, {"loss": loss})
+
+
+@pytest.mark.parametrize("patience", [0, 3])
+def test_a_stage_stops_by_the_highest_validation_score(tmp_path, patience):
+    checkpoint = Checkpoint(tmp_path, "some_iou", patience)
+    kinds = [type(callback).__name__ for callback in checkpoint.callbacks]
+    assert kinds == ["_StopOnNaN", "_History", *["EarlyStopping"] * bool(patience), "Checkpoint"]
+    if patience:
+        stopping = checkpoint.stopping
+        assert (stopping.monitor, stopping.mode, stopping.patience) == ("val_some_iou", "max", 3)

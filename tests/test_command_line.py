@@ -119,6 +119,7 @@ def test_every_constant_is_a_limited_flag_with_default_and_comment(monkeypatch, 
         assert isinstance(value, bool) or name.lower() in seen, f"{flag} has no limits"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_process_ends_with_one_line_and_status_2(tmp_path, script):
     process = run_script(script, "--image-size", "100", cwd=tmp_path)
@@ -147,6 +148,7 @@ def test_a_constant_that_was_deleted_renamed_or_emptied_is_named(
     assert f"the constant {name}, " in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_constant_that_python_misses_is_named_in_one_line(tmp_path):
     source = (ROOT / "Unet-keras.py").read_text().replace("BASE_FILTERS = 64", "FILTERS = 64")
     (tmp_path / "edited.py").write_text(source)
@@ -162,3 +164,11 @@ def test_a_constant_that_python_misses_is_named_in_one_line(tmp_path):
     assert re.fullmatch(
         r".*edited.py, line \d+ needs the constant BASE_FILTERS: put it back.\n", process.stderr
     )
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_flags_are_never_abbreviated(monkeypatch, capsys, script):
+    with pytest.raises(SystemExit) as stopped:
+        main_with(monkeypatch, script, "--augment", "0.1")
+    assert stopped.value.code == 2
+    assert "unrecognized" in capsys.readouterr().err

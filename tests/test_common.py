@@ -1,6 +1,9 @@
-"""The way of the data; loss and metrics against values computed by hand."""
+"""The way of the data; loss and metrics against values computed by hand; the figures."""
+
+from types import SimpleNamespace
 
 import common
+from support import attention_picture, run_folder
 from support.epochs import DRAWS
 from support.synthetic_pets import draw_animal
 
@@ -9,6 +12,7 @@ import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
 from conftest import TEST_COUNT, TRAIN_COUNT
+from matplotlib.colors import to_rgb
 
 
 def test_splits_are_disjoint_and_complete(pets):
@@ -173,6 +177,40 @@ def test_every_training_batch_is_full_and_what_is_left_over_changes(pet_flags):
     assert len(set.union(*seen)) > 32
 
 
+def test_a_shrunken_picture_has_the_rounded_mean_of_what_it_had():
+    image = np.full((2, 2, 3), 11, np.uint8)
+    image[0, 0] = 10
+    small, _ = common.resize(tf.constant(image), tf.zeros((2, 2, 1), tf.uint8), 1)
+    assert np.unique(small).tolist() == [11]  # 10.75
+    y, x = np.mgrid[:64, :64]
+    board = np.repeat(np.uint8(255 * ((x + y) % 2))[..., None], 3, axis=-1)
+    small, _ = common.resize(tf.constant(board), tf.zeros((64, 64, 1), tf.uint8), 15)
+    assert np.abs(small.numpy().astype(int) - 127).max() < 25  # gray, no moire
+
+
+@pytest.mark.parametrize("strength", [1.0, 0.5])
+def test_colors_stay_in_the_documented_ranges_and_use_all_of_them(strength):
+    """Of a gray picture only brightness changes; saturation stretches what channels differ by."""
+    draws = np.random.default_rng(0).uniform(-1, 1, (300, DRAWS)).astype(np.float32)
+
+    def changed(picture):
+        pictures = np.broadcast_to(np.uint8(picture), (300, 16, 16, 3))
+        masks = np.zeros((300, 16, 16, 1), np.uint8)
+        return common.augment(pictures, masks, draws, strength)[0].numpy().astype(float)
+
+    brightness = changed(128)[:, 8, 8, 0] - 128
+    limit = 0.2 * strength * 255
+    assert 0.93 * limit < brightness.max() < limit + 1
+    assert -limit - 1 < brightness.min() < -0.93 * limit
+    halves = np.where(np.arange(16) < 8, 98, 158)[:, None, None]
+    colored = (98, 128, 158)
+    spread = 1 + 0.4 * strength
+    for results, axes in [(changed(halves), (1, 2, 3)), (changed(colored), (3,))]:
+        ranges = np.ptp(results, axis=axes).reshape(300, -1).max(axis=1) / 60
+        assert 0.95 * spread < ranges.max() < 1.04 * spread
+        assert 0.96 / spread < ranges.min() < 1.05 / spread
+
+
 def test_too_few_pictures_for_a_batch_are_refused(pet_flags):
     pet_flags.batch_size = 37
     with pytest.raises(common.UserError, match=r"too small: 36 train, .*--batch-size 37"):
@@ -282,3 +320,99 @@ def test_the_schedule_rises_to_its_peak_and_ends_at_zero():
     assert rates[105] == pytest.approx(0.25, rel=0.01)
     assert rates[200] == pytest.approx(0, abs=1e-6)
     assert float(common.warmup_cosine(0.5, 3)(0)) > 0  # too short for a warm-up
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """Figures that were drawn, by the names of their files, in place of the files."""
+    drawn = {}
+    for module in (run_folder, attention_picture):
+        monkeypatch.setattr(
+            module, "write", lambda path, save: drawn.update({path.name: save.__self__})
+        )
+    return drawn
+
+
+def test_the_history_is_drawn_as_it_was_written_down(figures, tmp_path):
+    rows = ["epoch,loss,mean_iou,val_loss,val_mean_iou"]
+    rows += ["0,3,0.1,4,0.2", "1,2,0.3,3,0.5", "2,1,0.6,3.5,0.4"]
+    (tmp_path / "history.csv").write_text("\n".join(rows) + "\n")
+    common.plot_history(tmp_path / "history.csv", "title", stages=[2])
+    found = [
+        {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axis.lines}
+        for axis in figures["history.png"].axes
+    ]
+    epochs = [1, 2, 3]
+    for axis, training, validation in zip(
+        found, ([3, 2, 1], [0.1, 0.3, 0.6]), ([4, 3, 3.5], [0.2, 0.5, 0.4]), strict=True
+    ):
+        assert axis["training"] == (epochs, training)
+        assert axis["validation"] == (epochs, validation)
+        assert axis["next stage"][0] == [2.5, 2.5]
+    assert found[1]["best: epoch 2"][0] == [2, 2]
+
+
+def drawn_data(count=5):
+    """Pictures of 8 pixels a side that are their own masks, in gray, and a network's answers.
+
+    Of picture n, n columns are taken for another class.
+    """
+    masks = np.random.default_rng(0).integers(0, 3, (count, 8, 8, 1), np.uint8)
+    images = np.repeat(masks / np.float32(2), 3, axis=-1)
+    guesses = masks[..., 0].astype(int)
+    for number in range(count):
+        guesses[number, :, :number] += 1
+    pairs = zip(images, np.eye(3)[guesses % 3], strict=True)
+    answers = {image.tobytes(): answer for image, answer in pairs}
+    test = tf.data.Dataset.from_tensor_slices((images, masks)).batch(2)
+    data = SimpleNamespace(test=test, class_names=("a", "b", "c"), title="title")
+
+    class Answers:
+        def predict_on_batch(self, images):
+            return np.array([answers[np.asarray(image).tobytes()] for image in images])
+
+    return images, masks[..., 0], data, Answers()
+
+
+def test_predictions_are_drawn_from_best_to_worst_each_with_its_own_truth(figures, tmp_path):
+    images, masks, data, model = drawn_data()
+    confusions = common.evaluate(model, data.test, 3)[::-1]
+    data.test = tf.data.Dataset.from_tensor_slices((images[::-1], masks[::-1, ..., None])).batch(2)
+    common.plot_predictions(tmp_path / "p.png", model, data, confusions, "title", rows=3)
+    axes = np.reshape(figures["p.png"].axes, (3, 4))
+    titles = [[axis.get_title() for axis in row] for row in axes]
+    assert [row[0] for row in titles] == [f"picture, rank {rank} of 5" for rank in (1, 3, 5)]
+    scores = [float(row[2].rpartition(" ")[2]) for row in titles]
+    assert scores[0] == 1 > scores[1] > scores[2]
+    colors = np.array([to_rgb(color) for color in common.COLORS[:3]])
+    for row, number in zip(axes, (0, 2, 4), strict=True):
+        picture, truth, predicted, overlay = (axis.images[0].get_array()[..., :3] for axis in row)
+        np.testing.assert_allclose(picture, images[number])
+        np.testing.assert_allclose(truth, colors[masks[number]])
+        answer = model.predict_on_batch(images[number : number + 1])[0].argmax(-1)
+        np.testing.assert_allclose(predicted, colors[answer])
+        np.testing.assert_allclose(overlay, 0.55 * picture + 0.45 * predicted, rtol=1e-5)
+
+
+def test_attention_is_drawn_at_the_surest_position_of_each_class(figures, tmp_path):
+    """Two heads over a grid of 2 by 2; class k is surest at position k, and looks there at 3."""
+    data = drawn_data()[2]
+    sure = np.full((5, 2, 2, 3), 0.2, np.float32)
+    for position in range(3):
+        sure[:, position // 2, position % 2, position] = 0.6
+    probabilities = sure.repeat(4, axis=1).repeat(4, axis=2)
+    scores = np.full((5, 2, 4, 4), 0.25, np.float32)
+    scores[:, 0, :3] = [0.1, 0.1, 0.1, 0.7]
+    scores[:, 1, :3] = [0.1, 0.1, 0.3, 0.5]
+    common.plot_attention(
+        tmp_path / "a.png", lambda x: scores[: len(x)], lambda x: [probabilities, None], data, 5
+    )
+    axes = np.reshape(figures["a.png"].axes[:20], (5, 4))
+    for row in axes:
+        for position, axis in enumerate(row[1:]):
+            (x,), (y,) = axis.lines[0].get_data()
+            assert (x, y) == (2 + 4 * (position % 2), 2 + 4 * (position // 2))
+            heat = axis.images[1].get_array()
+            np.testing.assert_allclose(heat, [[0.1, 0.1], [0.2, 0.6]], rtol=1e-6)
+            assert axis.get_title() == f"surest {'abc'[position]}: most 60%"
+            assert axis.images[1].get_clim() == pytest.approx((0, 0.6))

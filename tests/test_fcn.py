@@ -8,7 +8,15 @@ import common
 import keras
 import numpy as np
 import pytest
-from conftest import finished_run, run_script
+from conftest import (
+    assert_rises_to_and_falls_to_zero,
+    finished_run,
+    loss_and_metrics,
+    mean_iou_of,
+    random_batch,
+    run_script,
+    without_training,
+)
 
 fcn = importlib.import_module("FCN-keras")
 
@@ -44,6 +52,7 @@ def test_the_encoder_is_vgg16():
     assert sum(weight.size for weight in weights_of(encoder_layers(model))) == 14_714_688
 
 
+@pytest.mark.slow
 def test_4096_channels_build_the_network_of_the_paper():
     """fc6 and fc7 have the weights of VGG-16's, 102,764,544 and 16,781,312."""
     model = fcn.build_model(image_size=64, pretrained="none", fc_filters=4096)
@@ -104,6 +113,7 @@ def train(model, learning_rate=1e-3, steps=3):
     return [float(model.train_on_batch(images, masks)) for _ in range(steps)]
 
 
+@pytest.mark.slow
 def test_frozen_weights_stay_and_all_move_when_released():
     model = small_model(dropout=0.0)
     encoder, decoder = encoder_layers(model), decoder_layers(model)
@@ -121,6 +131,7 @@ def test_frozen_weights_stay_and_all_move_when_released():
     assert all((old != new).any() for old, new in zip(before, after, strict=True))
 
 
+@pytest.mark.slow
 def test_features_in_the_hundreds_do_not_blow_up_the_first_steps():
     """A random VGG-16, scaled so that its features are as large as the pretrained one's."""
     keras.utils.set_random_seed(1)
@@ -151,6 +162,7 @@ def test_a_weights_file_is_loaded_and_used(tmp_path):
         np.testing.assert_array_equal(written, loaded)
 
 
+@pytest.mark.slow
 def test_a_file_that_is_not_there_is_refused(tmp_path):
     process = run_script("FCN-keras", "--pretrained", "nowhere.h5", cwd=tmp_path)
     assert process.returncode == 2
@@ -192,6 +204,7 @@ def test_either_stage_may_be_left_out(tmp_path, pets, epochs):
     assert finished_run(tmp_path / "runs", "fcn").metrics["epochs"] == 1
 
 
+@pytest.mark.slow
 def test_leaving_out_both_stages_is_refused(tmp_path):
     process = run_script("FCN-keras", "--decoder-epochs", 0, "--fine-tune-epochs", 0, cwd=tmp_path)
     assert process.returncode == 2
@@ -199,16 +212,41 @@ def test_leaving_out_both_stages_is_refused(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
-def test_main_trains_the_decoder_alone_and_then_all(fits):
-    stages = ["--decoder-epochs", "3", "--fine-tune-epochs", "2"]
-    rates = ["--learning-rate", "0.02", "--fine-tune-learning-rate", "0.004"]
-    first, second = fits("fcn", *stages, *rates)
-    assert first.model is second.model
-    assert (first.epochs, second.epochs) == (3, 2)
-    assert first.peak == pytest.approx(0.02, rel=0.02)
-    assert second.peak == pytest.approx(0.004, rel=0.02)
-    assert not any("block" in path for path in first.trainable)
-    assert sum("block" in path for path in second.trainable) == 26  # 13 kernels and biases
-    assert set(first.trainable) == {path for path in second.trainable if "block" not in path}
-    assert {"fc6/kernel", "score_pool3/kernel", "upsample_to_image/kernel"} <= set(first.trainable)
-    assert first.callbacks is second.callbacks
+@pytest.mark.slow
+def test_main_trains_the_decoder_first_and_then_all_of_it(monkeypatch, pets):
+    flags = ["--decoder-epochs", "3", "--learning-rate", "0.01"]
+    flags += ["--fine-tune-epochs", "5", "--fine-tune-learning-rate", "0.002"]
+    left = without_training(monkeypatch, pets, "fcn", *flags)
+    decoder, all_of_it = left.fits
+    model = decoder.model
+    assert all_of_it.model is model
+    encoder = {weight.path for layer in encoder_layers(model) for weight in layer.weights}
+    assert len(encoder) == 26
+    assert not encoder & set(decoder.trainable)
+    assert set(all_of_it.trainable) == encoder | set(decoder.trainable)
+    assert {path.split("/")[0] for path in decoder.trainable} == {
+        *("pool3", "pool4", "pool5", "fc6", "fc7", "score_fc7", "score_pool4", "score_pool3"),
+        *("upsample_fc7", "upsample_pool4", "upsample_to_image"),
+    }
+    assert_rises_to_and_falls_to_zero(decoder, 0.01, epochs=3)
+    assert_rises_to_and_falls_to_zero(all_of_it, 0.002, epochs=5)
+    assert isinstance(model.optimizer, keras.optimizers.Adam)
+    assert left.after == ["finish"]
+    assert left.run.network == "fcn"
+    mask, (guess,) = random_batch()
+    loss, metrics = loss_and_metrics(model, mask, guess)
+    assert loss == pytest.approx(float(np.mean(common.segmentation_loss(mask, guess))), rel=1e-5)
+    assert metrics[left.run.metric] == pytest.approx(mean_iou_of(mask, guess))
+
+
+@pytest.mark.slow
+def test_main_builds_what_the_flags_ask_for(monkeypatch, pets):
+    flags = ["--image-size", "32", "--stride", "16", "--fc-filters", "5"]
+    flags += ["--dropout", "0.25", "--batch-norm-momentum", "0.7"]
+    model = without_training(monkeypatch, pets, "fcn", *flags).fits[0].model
+    assert model.input_shape == model.output_shape == (None, 32, 32, 3)
+    assert model.name == "fcn-16s"
+    assert [model.get_layer(name).filters for name in ("fc6", "fc7")] == [5, 5]
+    dropouts = [one for one in model.layers if isinstance(one, keras.layers.Dropout)]
+    assert [one.rate for one in dropouts] == [0.25, 0.25]
+    assert {model.get_layer(name).momentum for name in ("pool4", "pool5")} == {0.7}

@@ -19,6 +19,7 @@ from conftest import (
     run_script,
     start_script,
     wait_for_epochs,
+    without_training,
 )
 from matplotlib.image import imread
 
@@ -166,3 +167,14 @@ def test_trains_and_goes_on_on_the_other_backend(tmp_path, pets):
         finished.folder / "history.csv"
     ).read_bytes()
     assert again.metrics["iou"] == finished.metrics["iou"]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_the_seed_decides_the_first_weights(monkeypatch, pets, network):
+    def first_weights(seed):
+        (fit, *_) = without_training(monkeypatch, pets, network, "--seed", seed).fits
+        return np.concatenate([weight.ravel() for weight in fit.model.get_weights()])
+
+    weights = first_weights("5")
+    np.testing.assert_array_equal(weights, first_weights("5"))
+    assert (weights != first_weights("6")).mean() > 0.5

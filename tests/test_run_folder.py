@@ -5,9 +5,13 @@ import os
 import sys
 from types import SimpleNamespace
 
+import common
 from support import run_folder
 
+import keras
+import numpy as np
 import pytest
+import tensorflow as tf
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path):
@@ -120,10 +124,72 @@ def test_code_that_decides_the_result_counts_and_no_other(tmp_path, old, new, an
 
 def test_every_file_behind_the_result_counts(monkeypatch):
     """What is new in support/ counts unless it is said to decide nothing."""
-    for name in ("checkpoint", "epochs", "geometry", "picture_cache", "predict", "a_new_file"):
+    for name in ("checkpoint", "epochs", "geometry", "picture_cache", "a_new_file"):
         monkeypatch.setitem(sys.modules, f"support.{name}", None)
     names = {path.stem for path in run_folder._support_that_decides()}
     assert names >= {"checkpoint", "epochs", "geometry", "picture_cache", "a_new_file"}
     assert not names & {"startup", "command_line", "run_folder", "checks", "attention_picture"}
     for path in run_folder._support_that_decides():
         assert path.exists() or path.stem == "a_new_file"
+
+
+def test_a_run_that_its_owner_finishes_meanwhile_is_left_alone(monkeypatch, tmp_path):
+    (tmp_path / "1").mkdir()
+    run_folder.write_json(tmp_path / "1" / "hyperparameters.json", {})
+    lock, locks = run_folder.lock, []
+
+    def late_lock(folder):
+        (folder / "metrics.json").write_text("{}")
+        locks.append(lock(folder))
+        return locks[-1]
+
+    monkeypatch.setattr(run_folder, "lock", late_lock)
+    assert run_folder.find_unfinished(tmp_path, {}) == (None, None)
+    assert [one.closed for one in locks] == [True]
+
+
+def test_only_a_run_of_the_same_flags_data_code_and_versions_is_continued(monkeypatch, tmp_path):
+    def next_folder(parent):
+        path = parent / str(len(list(tmp_path.rglob("lock"))))
+        path.mkdir(parents=True)
+        return path, run_folder.lock(path)
+
+    monkeypatch.setattr(run_folder, "new_folder", next_folder)  # the real one waits a second
+    script, code = tmp_path / "script.py", tmp_path / "code.py"
+    script.write_text("EPOCHS = 1")
+    code.write_text("x = 1")
+
+    def folder(seed=1, facts="drawn"):
+        flags = SimpleNamespace(runs_dir=str(tmp_path), seed=seed, script=str(script))
+        folder, lock = run_folder.begin("network", flags, {"data": facts}, [code])
+        lock.close()
+        return folder
+
+    first = folder()
+    assert folder() == first
+    assert first.parent == tmp_path / "network"
+    others = [folder(seed=2), folder(facts="others")]
+    for module in (keras, tf, np):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "__version__", "0")
+            others.append(folder())
+    code.write_text("x = 2")
+    others.append(folder())
+    code.write_text("x = 1  # as before")
+    assert folder() == first
+    script.write_text("EPOCHS = 2")
+    others.append(folder())
+    assert len({first, *others}) == 8
+
+
+def test_the_table_of_scores_has_a_line_for_a_class_that_never_occurs(capsys):
+    scores = common.scores_from_confusion(np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]]), "abc")
+    run_folder.print_scores(scores, 2)
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
+    assert lines == [
+        ["a", "0.750", "0.857"],
+        ["b", "0.800", "0.889"],
+        ["c", "--", "--"],
+        ["mean", "0.775", "0.873"],
+        ["pixel", "accuracy", "0.875"],
+    ]

@@ -13,6 +13,7 @@ import tensorflow as tf
 from conftest import ROOT, environment, start_script
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_tensorflow_is_imported_ends_quietly(tmp_path):
     """Nothing has begun yet, so there is nothing to tell."""
     # A shell's background jobs ignore Ctrl-C, and so would what they start.
@@ -51,6 +52,7 @@ def test_bugs_keep_their_traceback(monkeypatch):
         startup.launch(main)
 
 
+@pytest.mark.slow
 def test_the_users_keras_json_does_not_change_what_is_trained(tmp_path):
     (tmp_path / "keras.json").write_text(
         '{"floatx": "float16", "epsilon": 1e-3, "image_data_format": "channels_first"}'

@@ -9,6 +9,13 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import (
+    assert_rises_to_and_falls_to_zero,
+    loss_and_metrics,
+    mean_iou_of,
+    random_batch,
+    without_training,
+)
 
 u2net = importlib.import_module("U2Net-keras")
 
@@ -91,6 +98,7 @@ def test_rsu_4f_dilates_and_the_others_pool():
     assert dilated.output_shape == pooled.output_shape == (None, 32, 32, 8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [64, 96])
 def test_seven_outputs_of_the_size_of_the_input(size):
     model = small_model(image_size=size, num_classes=4)
@@ -101,6 +109,7 @@ def test_seven_outputs_of_the_size_of_the_input(size):
         np.testing.assert_allclose(output.sum(-1), 1, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_attention_is_the_identity_at_its_start():
     with_attention, without = small_model(), small_model(self_attention=False)
     extra = [layer.name for layer in with_attention.layers if "attention" in layer.name]
@@ -120,6 +129,7 @@ def test_attention_is_the_identity_at_its_start():
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_attention_scores_sum_to_one():
     model = small_model()
     scores = keras.Model(model.inputs, model.get_layer("attention").output[1])
@@ -138,6 +148,7 @@ def compiled(model, side_weight):
     return model
 
 
+@pytest.mark.slow
 def test_every_weight_gets_a_gradient():
     """With the attention's gate a little open: at its start, zero, it holds gradients back."""
     model = small_model()
@@ -187,18 +198,34 @@ def test_the_r_of_rsu_is_a_residual(depth):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("side_weight", [0.5, 1.0])
-def test_main_supervises_all_seven_outputs(fits, side_weight):
-    (fit,) = fits("u2net", "--side-weight", str(side_weight), "--learning-rate", "0.03")
-    assert fit.epochs == 2
-    assert fit.peak == pytest.approx(0.03, rel=0.05)
-    assert len(fit.trainable) == len(fit.model.trainable_weights)
-    images, masks = next(iter(fit.pictures))
-    assert len(masks) == 7
-    outputs = fit.model.predict_on_batch(images)
-    each = [float(np.mean(common.segmentation_loss(masks[0], one))) for one in outputs]
-    loss = fit.model.evaluate(images, masks, verbose=0, return_dict=True)
-    assert loss["loss"] == pytest.approx(each[0] + side_weight * sum(each[1:]), rel=1e-4)
-    assert "fused_mean_iou" in loss
-    _, truth = next(iter(fit.validation_data))
-    assert len(truth) == 7
+def test_main_trains_all_seven_outputs_and_keeps_the_best_by_the_fused_one(monkeypatch, pets):
+    flags = ["--side-weight", "0.5", "--epochs", "5", "--learning-rate", "0.01"]
+    left = without_training(monkeypatch, pets, "u2net", *flags)
+    (fit,) = left.fits
+    mask, guesses = random_batch(outputs=7)
+    each = [float(np.mean(common.segmentation_loss(mask, guess))) for guess in guesses]
+    loss, metrics = loss_and_metrics(fit.model, [mask] * 7, guesses)
+    assert loss == pytest.approx(each[0] + 0.5 * sum(each[1:]), rel=1e-5)
+    assert metrics[left.run.metric] == pytest.approx(mean_iou_of(mask, guesses[0]))
+    for batches in (fit.batches, fit.validation):
+        _, masks = next(iter(batches))
+        assert len(masks) == 7
+        for one in masks:
+            np.testing.assert_array_equal(one, masks[0])
+    assert_rises_to_and_falls_to_zero(fit, 0.01, epochs=5)
+    assert isinstance(fit.model.optimizer, keras.optimizers.Adam)
+    assert left.run.network == "u2net"
+    assert left.after == ["plot_attention", "finish"]
+
+
+@pytest.mark.slow
+def test_main_builds_what_the_flags_ask_for(monkeypatch, pets):
+    flags = ["--no-self-attention", "--batch-norm-momentum", "0.7", "--image-size", "96"]
+    left = without_training(monkeypatch, pets, "u2net", *flags)
+    (model,) = (fit.model for fit in left.fits)
+    assert model.name == "u2net-lite"
+    assert model.input_shape == (None, 96, 96, 3)
+    assert trainable(model) == 1_138_155
+    norms = [one for one in model.layers if isinstance(one, keras.layers.BatchNormalization)]
+    assert {one.momentum for one in norms} == {0.7}
+    assert left.after == ["finish"]

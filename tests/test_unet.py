@@ -4,9 +4,17 @@ import importlib
 
 import common
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import (
+    assert_rises_to_and_falls_to_zero,
+    loss_and_metrics,
+    mean_iou_of,
+    random_batch,
+    without_training,
+)
 
 unet = importlib.import_module("Unet-keras")
 
@@ -74,23 +82,33 @@ def test_skip_connections_carry_detail_past_the_bottom():
     assert difference[32, 32] > 3 * difference[:8].max()
 
 
-def test_main_trains_what_the_flags_say(fits):
-    more = ["--base-filters", "3", "--dropout", "0.2", "--batch-norm-momentum", "0.7"]
-    (fit,) = fits("unet", *more, "--learning-rate", "0.05", "--epochs", "7")
-    assert fit.epochs == 7
-    assert fit.peak == pytest.approx(0.05, rel=0.01)
-    assert fit.last < 0.001
-    assert len(fit.trainable) == len(fit.model.trainable_weights)
-    assert fit.model.input_shape == (None, 64, 64, 3)
-    kinds = {}
-    for layer in fit.model.layers:
-        kinds.setdefault(layer.__class__.__name__, []).append(layer)
-    assert kinds["Conv2D"][0].filters == 3
-    assert [layer.rate for layer in kinds["Dropout"]] == [0.2]
-    assert {layer.momentum for layer in kinds["BatchNormalization"]} == {0.7}
-    images, masks = next(iter(fit.pictures))
-    loss = fit.model.evaluate(images, masks, verbose=0, return_dict=True)
-    wanted = common.segmentation_loss(masks, fit.model.predict_on_batch(images))
-    assert loss["loss"] == pytest.approx(float(np.mean(wanted)), rel=1e-4)
-    assert 0 <= loss["mean_iou"] <= 1
-    assert len(fit.validation_data) == 1
+def test_main_trains_what_the_flags_ask_for(monkeypatch, pets):
+    flags = ["--base-filters", "3", "--dropout", "0.25", "--batch-norm-momentum", "0.7"]
+    flags += ["--learning-rate", "0.01", "--epochs", "5", "--image-size", "32"]
+    left = without_training(monkeypatch, pets, "unet", *flags)
+    (fit,) = left.fits
+    (first, *_), kinds = fit.model.layers[1:], keras.layers
+    assert fit.model.input_shape == (None, 32, 32, 3)
+    assert fit.model.output_shape == (None, 32, 32, 3)
+    assert first.filters == 3
+    made = {
+        kind: [one for one in fit.model.layers if isinstance(one, kind)]
+        for kind in (kinds.Dropout, kinds.BatchNormalization)
+    }
+    assert [one.rate for one in made[kinds.Dropout]] == [0.25]
+    assert {one.momentum for one in made[kinds.BatchNormalization]} == {0.7}
+    assert_rises_to_and_falls_to_zero(fit, 0.01, epochs=5)
+    assert isinstance(fit.model.optimizer, keras.optimizers.Adam)
+    assert len(fit.trainable) == len(fit.model.trainable_weights) > 0
+    assert left.run.network == "unet"
+    assert left.after == ["finish"]
+
+
+def test_main_compiles_the_loss_and_the_metric_that_the_run_looks_at(monkeypatch, pets):
+    left = without_training(monkeypatch, pets, "unet")
+    (fit,) = left.fits
+    mask, (guess,) = random_batch()
+    loss, metrics = loss_and_metrics(fit.model, mask, guess)
+    assert loss == pytest.approx(float(np.mean(common.segmentation_loss(mask, guess))), rel=1e-5)
+    assert metrics[left.run.metric] == pytest.approx(mean_iou_of(mask, guess))
+    assert fit.validation is left.run.data.validation
