@@ -68,3 +68,12 @@ def test_the_users_keras_json_does_not_change_what_is_trained(tmp_path):
     )
     assert process.stdout == "float32 1e-07 channels_last\n"
     assert process.stderr == ""
+
+
+def test_what_the_disk_refuses_is_told_with_how_to_go_on(monkeypatch):
+    def main():
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(signal, "signal", lambda *arguments: None)
+    with pytest.raises(startup.UserError, match=r"No space .*\nIs the disk full.* goes on after"):
+        startup.launch(main)

@@ -45,3 +45,23 @@ def test_color_alone_does_not_solve_the_drawn_pictures():
         confusion = np.bincount(classes * 3 + guess, minlength=9).reshape(3, 3)
         scores = common.scores_from_confusion(confusion, common.PET_CLASSES)
         assert scores["mean_iou"] < 0.5
+
+
+def test_drawn_splits_are_always_the_same_and_share_no_picture():
+    source, source_again = (common.load_synthetic((3, 2, 1)) for _ in range(2))
+    assert source.identity == source_again.identity
+    splits, again = source.splits, source_again.splits
+    assert list(splits) == ["train", "validation", "test"]
+    assert [int(split.cardinality()) for split in splits.values()] == [3, 2, 1]
+    seen = set()
+    for number, (name, split) in enumerate(splits.items()):
+        pairs = zip(split.as_numpy_iterator(), again[name].as_numpy_iterator(), strict=True)
+        for index, ((image, mask), (image_again, mask_again)) in enumerate(pairs):
+            drawn, trimap = draw_animal(np.random.default_rng((number, index)))
+            for one in (image, image_again):
+                np.testing.assert_array_equal(one, drawn)
+            for one in (mask, mask_again):
+                np.testing.assert_array_equal(one, trimap - 1)
+            assert mask.dtype == np.uint8
+            seen.add(image.tobytes())
+    assert len(seen) == 6
