@@ -227,7 +227,7 @@ def augment(images, masks, draws, strength):
     images = warp(images, transforms, "BILINEAR")
     masks = warp(masks, transforms, "NEAREST")
     brightness, contrast, saturation = tf.unstack(draws[:, 5:, None, None, None], axis=1)
-    # Summed as integers: several threads would round floating-point sums in varying order.
+    # An exact sum: it does not depend on how threads share the work.
     total = tf.reduce_sum(tf.cast(images, tf.int32), axis=(1, 2), keepdims=True)
     mean = tf.cast(total, tf.float32) / (images.shape[1] * images.shape[2])
     images = tf.cast(images, tf.float32)

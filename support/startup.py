@@ -46,8 +46,10 @@ class UserError(SystemExit):
     """Something that the user can mend. Python prints it without a traceback and exits with 1."""
 
 
-def _tell_missing_constant(kind, error, traceback):
+def _tell(kind, error, traceback):
     """In place of `sys.excepthook`: a constant that the user deleted or renamed is named."""
+    if issubclass(kind, KeyboardInterrupt):  # `launch` had not begun, so there is nothing to tell
+        os._exit(128 + signal.SIGINT)
     if issubclass(kind, NameError) and error.name and error.name.isupper():
         while traceback.tb_next:
             traceback = traceback.tb_next
@@ -57,7 +59,7 @@ def _tell_missing_constant(kind, error, traceback):
         sys.__excepthook__(kind, error, traceback)
 
 
-sys.excepthook = _tell_missing_constant
+sys.excepthook = _tell
 
 
 def launch(main):
