@@ -1,6 +1,6 @@
 """Random flips, scales, rotations and shifts."""
 
-from support.geometry import random_affine
+from support.geometry import random_affine, warp
 
 import numpy as np
 import pytest
@@ -24,3 +24,12 @@ def test_geometry_stays_in_the_documented_ranges_and_uses_all_of_them(strength):
     for values, limit in [(scale, np.log(1.5)), (angle, 15), (right, 0.15), (down, 0.15)]:
         assert 0.95 * limit * strength < values.max() < 1.001 * limit * strength
         assert -1.001 * limit * strength < values.min() < -0.95 * limit * strength
+
+
+def test_what_comes_in_from_outside_is_a_mirror_image():
+    """Shifted to the right by two pixels, the first two columns are seen again, reversed."""
+    picture = np.arange(6, dtype=np.uint8)[None, None, :, None].repeat(6, axis=1)
+    shift = np.array([[1, 0, -2, 0, 1, 0, 0, 0]], np.float32)
+    for interpolation in ("NEAREST", "BILINEAR"):
+        moved = warp(picture, shift, interpolation).numpy()
+        assert moved[0, 3, :, 0].tolist() == [1, 0, 0, 1, 2, 3]

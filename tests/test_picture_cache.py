@@ -33,3 +33,10 @@ def test_picking_makes_batches_in_the_order_asked_for(memory):
     for place, number in enumerate((3, 0, 3)):
         np.testing.assert_array_equal(images[place], kept[number][0])
         np.testing.assert_array_equal(masks[place], kept[number][1])
+
+
+def test_no_more_memory_is_used_than_allowed():
+    kept = pairs([(10, 10)] * 5)  # 400 bytes each
+    cache = PictureCache(kept, memory=850)
+    in_memory = [any(cache[n][0] is image for image, _ in kept) for n in range(5)]
+    assert in_memory == [True, True, False, False, False]

@@ -193,3 +193,13 @@ def test_the_table_of_scores_has_a_line_for_a_class_that_never_occurs(capsys):
         ["mean", "0.775", "0.873"],
         ["pixel", "accuracy", "0.875"],
     ]
+
+
+def test_a_finished_folder_holds_nothing_of_the_unfinished_run(tmp_path):
+    folder, lock = run_folder.new_folder(tmp_path)
+    for name in ("checkpoint.npz", "checkpoint-before.npz", "best.npz", "unfinished-a.png"):
+        (folder / name).touch()
+    (folder / "model.keras").touch()
+    run_folder.finish(folder, lock)
+    assert [path.name for path in folder.iterdir()] == ["model.keras"]
+    assert lock.closed
