@@ -90,8 +90,7 @@ def load_data(flags):
         source = load_oxford_iiit_pet(flags.data_dir)
     counts = {name: len(split) for name, split in source.splits.items()}
     counted = ", ".join(f"{count} {name}" for name, count in counts.items())
-    steps = counts["train"] // flags.batch_size
-    if not steps or not counts["validation"] or not counts["test"]:
+    if counts["train"] < flags.batch_size or not counts["validation"] or not counts["test"]:
         raise UserError(
             f"{flags.dataset} is too small: {counted} pictures. --batch-size "
             f"{flags.batch_size} needs as many to train on, and one each to validate and test."

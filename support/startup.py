@@ -8,15 +8,29 @@ import sys
 import warnings
 
 
+def _tell(kind, error, traceback):
+    """In place of `sys.excepthook`: quiet on Ctrl-C; a constant that the user removed is named."""
+    if issubclass(kind, KeyboardInterrupt):  # `launch` had not begun, so there is nothing to tell
+        os._exit(128 + signal.SIGINT)
+    if issubclass(kind, NameError) and error.name and error.name.isupper():
+        while traceback.tb_next:
+            traceback = traceback.tb_next
+        where = f"{traceback.tb_frame.f_code.co_filename}, line {traceback.tb_lineno}"
+        print(f"{where} needs the constant {error.name}: put it back.", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, traceback)
+
+
+sys.excepthook = _tell
+
+
 @contextlib.contextmanager
 def _quiet_imports():
-    """Send what C++ code prints to file descriptor 2 nowhere for a while; end on Ctrl-C."""
+    """Send what C++ code prints to file descriptor 2 nowhere for a while."""
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
     try:
         yield
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)  # nothing has begun yet, so there is nothing to tell
     finally:
         os.dup2(kept, 2)
         os.close(kept)
@@ -30,11 +44,11 @@ for _name in ("absl", "urllib3"):
 warnings.filterwarnings("ignore", message="Explicitly requested dtype int64")  # Keras on JAX
 warnings.filterwarnings("ignore", message="`shuffle=True` was passed")  # pictures come shuffled
 with _quiet_imports():  # TensorFlow greets with a page that no log level holds back
+    from support.devices import device  # looks for a GPU, and TensorFlow is loud about that, too
+
     import keras
     import matplotlib.figure  # noqa: F401  (here, so that Ctrl-C is quiet until all is imported)
     import tensorflow as tf
-
-    tf.config.get_visible_devices()  # looks for a GPU, and is loud about it
 
 # The user's keras.json may say otherwise; pictures here are float32 (N, H, W, 3).
 keras.config.set_image_data_format("channels_last")
@@ -44,22 +58,6 @@ keras.config.set_epsilon(1e-7)
 
 class UserError(SystemExit):
     """Something that the user can mend. Python prints it without a traceback and exits with 1."""
-
-
-def _tell(kind, error, traceback):
-    """In place of `sys.excepthook`: a constant that the user deleted or renamed is named."""
-    if issubclass(kind, KeyboardInterrupt):  # `launch` had not begun, so there is nothing to tell
-        os._exit(128 + signal.SIGINT)
-    if issubclass(kind, NameError) and error.name and error.name.isupper():
-        while traceback.tb_next:
-            traceback = traceback.tb_next
-        where = f"{traceback.tb_frame.f_code.co_filename}, line {traceback.tb_lineno}"
-        print(f"{where} needs the constant {error.name}: put it back.", file=sys.stderr)
-    else:
-        sys.__excepthook__(kind, error, traceback)
-
-
-sys.excepthook = _tell
 
 
 def launch(main):
@@ -88,5 +86,5 @@ def launch(main):
         full = isinstance(error, MemoryError | tf.errors.ResourceExhaustedError)
         if full or "RESOURCE_EXHAUSTED" in str(error):  # as JAX says it
             advice = "Try a smaller --batch-size, --image-size or network."
-            raise UserError(f"Out of memory. {advice}") from error
+            raise UserError(f"Out of memory on {device()}. {advice}") from error
         raise

@@ -39,7 +39,7 @@ def test_too_little_memory_is_told(monkeypatch, error):
         raise error
 
     monkeypatch.setattr(signal, "signal", lambda *arguments: None)
-    with pytest.raises(startup.UserError, match=r"Out of memory.*--batch-size"):
+    with pytest.raises(startup.UserError, match=r"Out of memory on .*--batch-size"):
         startup.launch(main)
 
 
