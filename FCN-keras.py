@@ -21,9 +21,8 @@ Training all of it at once from nothing is hard, so encoder and decoder are trai
 comes pretrained on ImageNet and stays frozen while the decoder learns; then all of it is
 fine-tuned at a low learning rate. `python FCN-keras.py --help` lists all flags.
 
-Departures from the paper: these two stages (it goes from FCN-32s to 16s to 8s); the layers after
-pool5 start at random and are narrower; the taps are batch-normalized; all upsampling is learned;
-and padding makes the sizes fit without cropping.
+Departures from the paper: two stages (it goes from FCN-32s to 16s to 8s); what follows pool5 starts
+at random and is narrower; taps are batch-normalized; all upsampling is learned; nothing is cropped.
 """
 
 import os
@@ -36,10 +35,11 @@ import keras
 import numpy as np
 from keras import layers
 
-DATASET = "oxford_iiit_pet"  # oxford_iiit_pet or synthetic
+DATASET = "oxford_iiit_pet"  # oxford_iiit_pet, synthetic, or a folder of your own pictures
 DATA_DIR = "~/tensorflow_datasets"  # where tfds keeps prepared datasets
 RUNS_DIR = "runs"  # results go into a new folder below this one
 IMAGE_SIZE = 128  # side of the square the network sees, pixels
+FIT = "resize"  # resize squeezes a picture into that square; tiles cuts squares out of it
 BATCH_SIZE = 8  # pictures per step
 SEED = 1  # same seed, same result
 PRETRAINED = "imagenet"  # encoder weights: imagenet, none, or the path of a notop weights file
@@ -103,7 +103,7 @@ def upsample(x, factor, name):
 
 
 def build_model(
-    image_size=IMAGE_SIZE,
+    image_size=None,
     pretrained=PRETRAINED,
     num_classes=3,
     stride=STRIDE,
@@ -114,7 +114,7 @@ def build_model(
     """FCN-8s, FCN-16s or FCN-32s on VGG-16, as in Fig. 3 of the paper.
 
     Args:
-        image_size: side of the input, pixels; a multiple of 32.
+        image_size: side of the input, pixels, a multiple of 32; None for any sides.
         pretrained: encoder weights, as for `load_vgg16`.
         num_classes: classes to tell apart.
         stride: of the finest scores, pixels: 8, 16 or 32.
@@ -123,8 +123,8 @@ def build_model(
         batch_norm_momentum: share of the old in the moving averages, 0 to 1.
 
     Returns:
-        keras.Model, float32 RGB (N, image_size, image_size, 3) in [0, 1] to class
-        probabilities (N, image_size, image_size, num_classes).
+        keras.Model, float32 RGB (N, H, W, 3) in [0, 1] to class probabilities
+        (N, H, W, num_classes).
     """
     inputs = keras.Input((image_size, image_size, 3), name="image")
     # VGG-16 takes BGR in 0..255 less the mean. As a 1x1 convolution that is part of the model.
@@ -167,6 +167,9 @@ def main():
             "fc_filters": range(1, 8193),
         },
     )
+    if flags.predict:
+        common.predict("fcn", flags)
+        return
     if not flags.decoder_epochs + flags.fine_tune_epochs:
         common.refuse("--decoder-epochs and --fine-tune-epochs are both 0")
     if flags.pretrained not in ("imagenet", "none") and not os.path.isfile(flags.pretrained):
@@ -174,7 +177,6 @@ def main():
     keras.utils.set_random_seed(flags.seed)
     data = common.load_data(flags)
     model = build_model(
-        image_size=flags.image_size,
         pretrained=flags.pretrained,
         num_classes=len(data.class_names),
         stride=flags.stride,

@@ -27,10 +27,11 @@ import common  # first: it quiets TensorFlow's import
 import keras
 from keras import layers
 
-DATASET = "oxford_iiit_pet"  # oxford_iiit_pet or synthetic
+DATASET = "oxford_iiit_pet"  # oxford_iiit_pet, synthetic, or a folder of your own pictures
 DATA_DIR = "~/tensorflow_datasets"  # where tfds keeps prepared datasets
 RUNS_DIR = "runs"  # results go into a new folder below this one
 IMAGE_SIZE = 128  # side of the square the network sees, pixels
+FIT = "resize"  # resize squeezes a picture into that square; tiles cuts squares out of it
 BATCH_SIZE = 8  # pictures per step
 SEED = 1  # same seed, same result
 EPOCHS = 20  # passes over the training pictures
@@ -104,16 +105,17 @@ def attend(x, heads=8):
 
     Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2.
     """
-    height, width, channels = x.shape[1:]
-    positions = layers.LayerNormalization()(layers.Reshape((height * width, channels))(x))
-    attention = layers.MultiHeadAttention(heads, channels // heads, name="attention")
-    gathered, _ = attention(positions, positions, return_attention_scores=True)
+    channels = x.shape[-1]
+    size, over = channels // heads, (1, 2)  # one head's width; height and width of the picture
+    attention = layers.MultiHeadAttention(heads, size, attention_axes=over, name="attention")
+    x_normed = layers.LayerNormalization()(x)
+    gathered, _ = attention(x_normed, x_normed, return_attention_scores=True)
     gathered = layers.Dense(channels, kernel_initializer="zeros", name="attention_gate")(gathered)
-    return layers.Add()([x, layers.Reshape((height, width, channels))(gathered)])
+    return layers.Add()([x, gathered])
 
 
 def build_model(
-    image_size=IMAGE_SIZE,
+    image_size=None,
     variant=VARIANT,
     num_classes=3,
     self_attention=SELF_ATTENTION,
@@ -122,15 +124,15 @@ def build_model(
     """U2-Net, as in Fig. 5 and Table 1 of the paper, with seven outputs for deep supervision.
 
     Args:
-        image_size: side of the input, pixels; a multiple of 32.
+        image_size: side of the input, pixels, a multiple of 32; None for any sides.
         variant: "full" or "lite".
         num_classes: classes to tell apart; 1 gives the paper's sigmoid.
         self_attention: whether the deepest features attend to each other.
         batch_norm_momentum: share of the old in the moving averages, 0 to 1.
 
     Returns:
-        keras.Model, float32 RGB (N, image_size, image_size, 3) in [0, 1] to a list of class
-        probabilities (N, image_size, image_size, num_classes): fused, then side 1 to 6.
+        keras.Model, float32 RGB (N, H, W, 3) in [0, 1] to a list of class probabilities
+        (N, H, W, num_classes): fused, then side 1 to 6.
     """
     inputs = x = keras.Input((image_size, image_size, 3), name="image")
     *encoder, deepest = _ENCODER[variant]
@@ -171,10 +173,12 @@ def main():
             "side_weight": (0.0, 100.0),
         },
     )
+    if flags.predict:
+        common.predict("u2net", flags)
+        return
     keras.utils.set_random_seed(flags.seed)
     data = common.load_data(flags)
     model = build_model(
-        image_size=flags.image_size,
         variant=flags.variant,
         num_classes=len(data.class_names),
         self_attention=flags.self_attention,

@@ -31,10 +31,11 @@ import common  # first: it quiets TensorFlow's import
 import keras
 from keras import layers
 
-DATASET = "oxford_iiit_pet"  # oxford_iiit_pet or synthetic
+DATASET = "oxford_iiit_pet"  # oxford_iiit_pet, synthetic, or a folder of your own pictures
 DATA_DIR = "~/tensorflow_datasets"  # where tfds keeps prepared datasets
 RUNS_DIR = "runs"  # results go into a new folder below this one
 IMAGE_SIZE = 128  # side of the square the network sees, pixels
+FIT = "resize"  # resize squeezes a picture into that square; tiles cuts squares out of it
 BATCH_SIZE = 8  # pictures per step
 SEED = 1  # same seed, same result
 EPOCHS = 40  # passes over the training pictures
@@ -59,7 +60,7 @@ def conv_block(x, filters, momentum):
 
 
 def build_model(
-    image_size=IMAGE_SIZE,
+    image_size=None,
     base_filters=BASE_FILTERS,
     num_classes=3,
     dropout=DROPOUT,
@@ -68,15 +69,15 @@ def build_model(
     """U-Net with four levels, as in Fig. 1 of the paper.
 
     Args:
-        image_size: side of the input, pixels; a multiple of 16.
+        image_size: side of the input, pixels, a multiple of 16; None for any sides.
         base_filters: channels of the first level.
         num_classes: classes to tell apart.
         dropout: share of the deepest features dropped in training, 0 to 1.
         batch_norm_momentum: share of the old in the moving averages, 0 to 1.
 
     Returns:
-        keras.Model, float32 RGB (N, image_size, image_size, 3) in [0, 1] to class
-        probabilities (N, image_size, image_size, num_classes).
+        keras.Model, float32 RGB (N, H, W, 3) in [0, 1] to class probabilities
+        (N, H, W, num_classes).
     """
     *widths, deepest = (base_filters * 2**level for level in range(5))
     inputs = keras.Input((image_size, image_size, 3), name="image")
@@ -99,10 +100,12 @@ def main():
     flags = common.parse_flags(
         globals(), {"image_size": range(32, 2049, 16), "base_filters": range(1, 513)}
     )
+    if flags.predict:
+        common.predict("unet", flags)
+        return
     keras.utils.set_random_seed(flags.seed)
     data = common.load_data(flags)
     model = build_model(
-        image_size=flags.image_size,
         base_filters=flags.base_filters,
         num_classes=len(data.class_names),
         dropout=flags.dropout,

@@ -5,34 +5,32 @@ class ids; after that nothing knows which source it was. What makes a program of
 resuming, errors in words) is in `support/`.
 """
 
-import csv
+import functools
 import sys
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from support import checks, run_folder  # first: this quiets TensorFlow's import
 from support.attention_picture import plot_attention  # noqa: F401  (for the scripts, as below)
 from support.checkpoint import Checkpoint
+from support.colors import SHARE, legend, palette
 from support.command_line import parse_flags, refuse  # noqa: F401
 from support.devices import JIT_COMPILE, device
 from support.epochs import Epochs
 from support.geometry import random_affine, warp
+from support.history_picture import plot_history
+from support.model_file import save_model
 from support.picture_cache import PictureCache
+from support.picture_files import VOID
+from support.source import Source
 from support.startup import UserError, launch  # noqa: F401
+from support.tiles import Tiles, predict_in_tiles
 
 import keras
 import matplotlib
 import numpy as np
 import tensorflow as tf
 from keras import ops
-from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
-
-PET_CLASSES = ("pet", "background", "border")  # the trimap's 1, 2, 3 in that order
-
-# Okabe and Ito's palette, made for color-blind readers (jfly.uni-koeln.de/color).
-COLORS = ("#E69F00", "#0072B2", "#F0E442", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 
 # Keras' progress bar on a terminal, a line an epoch in a file.
 VERBOSE = 1 if sys.stdout is not None and sys.stdout.isatty() else 2
@@ -44,21 +42,11 @@ matplotlib.rcParams["figure.dpi"] = 120  # of every figure below
 
 
 @dataclass
-class Source:
-    """Where pictures come from, and what their classes are."""
-
-    splits: dict  # train, validation, test: tf.data.Dataset of uint8 image and mask
-    title: str  # names the data in every figure
-    identity: str  # the same for the same pictures
-    class_names: tuple = PET_CLASSES
-    damage: Callable[[], str] = str  # says which file is damaged, if one is
-
-
-@dataclass
 class Data:
     """The three splits as finite batches of float32 (N, S, S, 3) in [0, 1] and uint8 (N, S, S, 1).
 
-    What `train` yields follows from the seed and the epoch alone, however often it is read.
+    What `train` yields follows from the seed and the epoch alone, however often it is read. In
+    tiles, `test` has whole pictures, each a batch of its own, and the others have squares.
     """
 
     train: tf.data.Dataset
@@ -69,13 +57,15 @@ class Data:
     title: str
     identity: str
     class_names: tuple
+    class_colors: tuple
+    tile: int | None  # side of the squares that pictures are cut into; None if they are resized
 
 
 def load_data(flags):
-    """Load, resize, cache, shuffle, augment, normalize and batch the chosen dataset.
+    """Load, resize or cut, cache, shuffle, augment, normalize and batch the chosen dataset.
 
     Args:
-        flags: Namespace with `dataset`, `data_dir`, `image_size`, `batch_size`, `seed` and
+        flags: Namespace with `dataset`, `data_dir`, `image_size`, `fit`, `batch_size`, `seed` and
             `augmentation`.
 
     Returns:
@@ -84,48 +74,62 @@ def load_data(flags):
     Raises:
         UserError: the dataset cannot be had, is damaged, or is too small to train on.
     """
-    if flags.dataset == "synthetic":
+    if flags.dataset == "oxford_iiit_pet":
+        source = load_oxford_iiit_pet(flags.data_dir)
+    elif flags.dataset == "synthetic":
+        from support.synthetic_pets import load_synthetic  # here: it decides nothing for others
+
         source = load_synthetic()
     else:
-        source = load_oxford_iiit_pet(flags.data_dir)
+        from support.own_pictures import load_folder
+
+        source = load_folder(flags.dataset)
     counts = {name: len(split) for name, split in source.splits.items()}
     counted = ", ".join(f"{count} {name}" for name, count in counts.items())
-    if counts["train"] < flags.batch_size or not counts["validation"] or not counts["test"]:
+    print(f"Data: {source.title}: {counted} pictures, {flags.fit} to {flags.image_size} px")
+    tile = flags.image_size if flags.fit == "tiles" else None
+
+    def small(image, mask):
+        return (image, mask) if tile else resize(image, mask, flags.image_size)
+
+    def cache(name, split):
+        again = source.again and (lambda number: map(np.array, small(*source.again(name, number))))
+        return PictureCache(split.map(small, tf.data.AUTOTUNE).as_numpy_iterator(), again)
+
+    try:
+        whole = [cache(name, split) for name, split in source.splits.items()]
+    except tf.errors.OpError as error:
+        raise UserError(source.damage() or error.message) from error
+    train, validation, test = whole
+    if tile:
+        train, validation = Tiles(train, tile), Tiles(validation, tile)
+    if len(train) < flags.batch_size or not len(validation) or not len(test):
         raise UserError(
             f"{flags.dataset} is too small: {counted} pictures. --batch-size "
             f"{flags.batch_size} needs as many to train on, and one each to validate and test."
         )
-    print(f"Data: {source.title}: {counted} pictures, {flags.image_size} px")
 
-    def small(image, mask):
-        return resize(image, mask, flags.image_size)
-
-    splits = {name: split.map(small, tf.data.AUTOTUNE) for name, split in source.splits.items()}
-    try:
-        caches = {name: PictureCache(split.as_numpy_iterator()) for name, split in splits.items()}
-    except tf.errors.OpError as error:
-        raise UserError(source.damage() or error.message) from error
-
-    def in_order(cache):
-        batches = tf.data.Dataset.range(len(cache)).batch(flags.batch_size)
-        batches = batches.map(cache.pick, tf.data.AUTOTUNE).map(normalize, tf.data.AUTOTUNE)
-        return batches.prefetch(tf.data.AUTOTUNE)
+    def in_order(pictures, batch_size):
+        batches = tf.data.Dataset.range(len(pictures)).batch(batch_size)
+        batches = batches.map(pictures.pick, tf.data.AUTOTUNE).map(normalize, tf.data.AUTOTUNE)
+        return batches.prefetch(1 if tile else tf.data.AUTOTUNE)
 
     def augmented(numbers, draws):
-        images, masks = caches["train"].pick(numbers)
-        return normalize(*augment(images, masks, draws, flags.augmentation))
+        images, masks = train.pick(numbers, draws[:, 8:])
+        return normalize(*augment(images, masks, draws[:, :8], flags.augmentation))
 
-    epochs = Epochs(counts["train"], flags.batch_size, flags.seed)
-    train = epochs.plan().map(augmented, tf.data.AUTOTUNE)
+    epochs = Epochs(len(train), flags.batch_size, flags.seed)
     return Data(
-        train=train.prefetch(tf.data.AUTOTUNE),
-        validation=in_order(caches["validation"]),
-        test=in_order(caches["test"]),
+        train=epochs.plan().map(augmented, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE),
+        validation=in_order(validation, flags.batch_size),
+        test=in_order(test, 1 if tile else flags.batch_size),
         epochs=epochs,
         counts=counts,
         title=source.title,
         identity=source.identity,
         class_names=source.class_names,
+        class_colors=source.class_colors,
+        tile=tile,
     )
 
 
@@ -167,27 +171,6 @@ def load_oxford_iiit_pet(data_dir):
         title="Oxford-IIIT Pet",
         identity=f"{builder.info.full_name}, {', '.join(sizes)}",
         damage=lambda: checks.find_damage(builder),
-    )
-
-
-def load_synthetic(counts=(720, 80, 160)):
-    """Drawn animals in the form of Oxford-IIIT Pet: always the same, and nothing to download.
-
-    Args:
-        counts: pictures in training, validation and test.
-
-    Returns:
-        `Source`.
-    """
-    from support import synthetic_pets  # here: who has pictures needs no drawn ones
-
-    names = ("train", "validation", "test")
-    return Source(
-        splits={
-            name: synthetic_pets.draw(split, counts[split]) for split, name in enumerate(names)
-        },
-        title="synthetic pictures (drawn, not photographed)",
-        identity=run_folder.fingerprint(synthetic_pets.__file__),
     )
 
 
@@ -297,16 +280,21 @@ class Run:
         """
         # Saved without its compilation: no optimizer state in the file, no custom loss to find.
         model = keras.Model(model.input, model.outputs[0], name=model.name)
-        run_folder.write(self.folder / "model.keras", model.save)
+        data, progress = self.data, self.progress
+        classes = zip(data.class_names, data.class_colors, strict=True)
+        facts = {"image_size": self.flags.image_size, "fit": self.flags.fit}
+        facts["classes"] = [{"name": name, "color": color} for name, color in classes]
+        save = functools.partial(save_model, model, facts)
+        run_folder.write(self.folder / "model.keras", save)
         model.compile(jit_compile=JIT_COMPILE)
 
-        data, progress = self.data, self.progress
-        confusions = evaluate(model, data.test, len(data.class_names))
+        confusions = evaluate(model, data.test, len(data.class_names), data.tile)
         scores = scores_from_confusion(confusions.sum(axis=0), data.class_names)
         metrics = scores | {
             "parameters": model.count_params(),
             "dataset": self.flags.dataset,
             "image_size": self.flags.image_size,
+            "fit": self.flags.fit,
             "epochs": progress["epochs"],
             "train_seconds": round(progress["seconds"], 1),
             "images_per_second": round(
@@ -342,18 +330,22 @@ def segmentation_loss(y_true, y_pred):
     border counts as much as the wide background.
 
     Args:
-        y_true: integer (N, H, W, 1), class ids.
+        y_true: integer (N, H, W, 1), class ids; `VOID` pixels (255) do not count.
         y_pred: float (N, H, W, C), probabilities.
 
     Returns:
         float (N,), one loss per picture. Dice is taken over the whole batch, of the classes that
         are there: one that is not would add a constant without a gradient.
     """
-    truth = ops.one_hot(ops.squeeze(y_true, -1), y_pred.shape[-1])
+    ids = ops.cast(ops.squeeze(y_true, -1), "int32")
+    known = ops.cast(ids != VOID, y_pred.dtype)
+    truth = ops.one_hot(ops.where(ids == VOID, -1, ids), y_pred.shape[-1])  # void: all zeros
     cross_entropy = keras.losses.categorical_crossentropy(truth, y_pred)
-    dice = keras.losses.dice(truth, y_pred, axis=(0, 1, 2))  # one per class
+    pixels = ops.maximum(ops.sum(known, axis=(1, 2)), 1)
+    dice = keras.losses.dice(truth, y_pred * known[..., None], axis=(0, 1, 2))  # one per class
     present = ops.max(truth, axis=(0, 1, 2))
-    return ops.mean(cross_entropy, axis=(1, 2)) + ops.sum(dice * present) / ops.sum(present)
+    dice = ops.sum(dice * present) / ops.maximum(ops.sum(present), 1)
+    return ops.sum(cross_entropy, axis=(1, 2)) / pixels + dice
 
 
 # --- Evaluation -------------------------------------------------------------------------------
@@ -361,24 +353,41 @@ def segmentation_loss(y_true, y_pred):
 
 def mean_iou(num_classes):
     """Keras' mean intersection over union of integer masks and class probabilities."""
-    return keras.metrics.MeanIoU(num_classes, sparse_y_pred=False, name="mean_iou")
+    return keras.metrics.MeanIoU(
+        num_classes, sparse_y_pred=False, ignore_class=VOID, name="mean_iou"
+    )
 
 
-def evaluate(model, batches, num_classes):
-    """Confusion matrix of every picture.
+def predict_classes(model, images, tile=None):
+    """Class ids of pictures, float32 (N, H, W, 3) in [0, 1]: a list of int (H, W).
+
+    With `tile` they are cut into overlapping squares of that side, which are blended.
+    """
+    if tile is None:
+        return list(np.argmax(model.predict_on_batch(images), axis=-1))
+    return [
+        np.concatenate([one.argmax(-1) for one in predict_in_tiles(model.predict_on_batch, *both)])
+        for both in ((image, tile) for image in images)
+    ]
+
+
+def evaluate(model, batches, num_classes, tile=None):
+    """Confusion matrix of every picture; void pixels count nowhere.
 
     Args:
         model: keras.Model from pictures to probabilities (N, S, S, C).
-        batches: tf.data.Dataset of float32 (N, S, S, 3) and uint8 (N, S, S, 1).
+        batches: tf.data.Dataset of float32 (N, H, W, 3) and uint8 (N, H, W, 1).
+        tile: as for `predict_classes`.
 
     Returns:
         int64 (pictures, C, C): pixels of true class (row) that were given a class (column).
     """
     confusions = []
     for images, masks in batches.as_numpy_iterator():
-        predicted = np.argmax(model.predict_on_batch(images), axis=-1)
-        pairs = num_classes * masks[..., 0].astype(np.int64) + predicted
-        confusions += [np.bincount(pair.ravel(), minlength=num_classes**2) for pair in pairs]
+        for mask, predicted in zip(masks, predict_classes(model, images, tile), strict=True):
+            known = mask[..., 0] != VOID
+            pairs = num_classes * mask[known, 0].astype(np.int64) + predicted[known]
+            confusions.append(np.bincount(pairs, minlength=num_classes**2))
     return np.array(confusions).reshape(-1, num_classes, num_classes)
 
 
@@ -415,37 +424,6 @@ def scores_from_confusion(confusion, class_names):
 # --- Pictures ---------------------------------------------------------------------------------
 
 
-def plot_history(table, title, metric="mean_iou", stages=()):
-    """Draw loss and mean IoU by epoch, from a CSVLogger's table into a PNG beside it.
-
-    Args:
-        table: Path of the CSV file.
-        title: str, above the figure.
-        metric: column of the mean IoU.
-        stages: epochs, counted from 0, with which a further stage of the training began.
-    """
-    with open(table, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    epochs = range(1, len(rows) + 1)
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    axes = figure.subplots(1, 2)
-    for axis, name in zip(axes, ("loss", metric), strict=True):
-        for key, label, color in ((name, "training", 1), (f"val_{name}", "validation", 6)):
-            values = [float(row[key]) for row in rows]
-            axis.plot(epochs, values, label=label, color=COLORS[color], marker="o", markersize=3)
-        for stage in {*stages} & {*epochs}:
-            axis.axvline(stage + 0.5, color="black", linestyle="--", label="next stage")
-        axis.set(xlabel="epoch", ylabel="loss" if name == "loss" else "mean IoU")
-        axis.xaxis.get_major_locator().set_params(integer=True)
-        axis.grid(alpha=0.3)
-    best = max(epochs, key=lambda epoch: float(rows[epoch - 1][f"val_{metric}"]))
-    axes[1].axvline(best, color="gray", linestyle=":", label=f"best: epoch {best}")
-    for axis in axes:
-        axis.legend()
-    figure.suptitle(title)
-    run_folder.write(table.with_suffix(".png"), figure.savefig)
-
-
 def plot_predictions(path, model, data, confusions, title, rows=6):
     """Draw picture, truth, prediction and overlay of test pictures, from the best to the worst.
 
@@ -457,34 +435,57 @@ def plot_predictions(path, model, data, confusions, title, rows=6):
         title: str, above the figure.
         rows: number of pictures, spread evenly over the ranks.
     """
-    scores = [scores_from_confusion(one, data.class_names)["mean_iou"] for one in confusions]
-    ranks = np.unique(np.linspace(0, len(scores) - 1, rows).round().astype(int))
-    chosen = np.argsort(scores)[::-1][ranks]
+    judged = [number for number, one in enumerate(confusions) if one.any()]  # not void all over
+    scores = {
+        number: scores_from_confusion(confusions[number], data.class_names)["mean_iou"]
+        for number in judged
+    }
+    ranks = np.unique(np.linspace(0, len(judged) - 1, rows).round().astype(int))
+    chosen = np.array(sorted(judged, key=scores.get, reverse=True))[ranks]
     pictures = enumerate(data.test.unbatch().as_numpy_iterator())
     shown = {number: picture for number, picture in pictures if number in chosen}
-    colors = ListedColormap(COLORS[: len(data.class_names)])
+    colors, seen = palette(data.class_colors) / 255, set()
 
     figure = Figure(figsize=(9, 2.4 * len(chosen) + 0.6))
     axes = figure.subplots(len(chosen), 4, squeeze=False)
     for row, number, rank in zip(axes, chosen, ranks, strict=True):
         image, mask = shown[number]
-        predicted = np.argmax(model.predict_on_batch(image[None])[0], axis=-1)
-        overlay = 0.55 * image + 0.45 * colors(predicted)[..., :3]
+        (predicted,) = predict_classes(model, image[None], data.tile)
+        step = 1 + max(predicted.shape) // 1000  # no panel shows more pixels than that
+        image, mask, predicted = (one[::step, ::step] for one in (image, mask[..., 0], predicted))
+        seen |= {*np.unique(mask), *np.unique(predicted)}
         panels = {
-            f"picture, rank {rank + 1} of {len(scores)}": image,
-            "truth": colors(mask[..., 0]),
-            f"prediction, IoU {scores[number]:.2f}": colors(predicted),
-            "overlay": overlay,
+            f"picture, rank {rank + 1} of {len(judged)}": image,
+            "truth": colors[mask],
+            f"prediction, IoU {scores[number]:.2f}": colors[predicted],
+            "overlay": (1 - SHARE) * image + SHARE * colors[predicted],
         }
         for axis, (name, panel) in zip(row, panels.items(), strict=True):
             axis.imshow(panel, interpolation="nearest")
             axis.set_title(name, fontsize=9)
             axis.axis("off")
-    patches = [
-        Patch(facecolor=color, edgecolor="black", label=name)
-        for color, name in zip(colors.colors, data.class_names, strict=True)
-    ]
     figure.suptitle(f"{title}: test pictures from best to worst")
-    figure.tight_layout(rect=(0, 0.03, 1, 0.99))
-    figure.legend(handles=patches, loc="lower center", ncols=len(patches), frameon=False)
+    legend(figure, data.class_names, data.class_colors, seen)
     run_folder.write(path, figure.savefig)
+
+
+# --- Use --------------------------------------------------------------------------------------
+
+
+def predict(network, flags):
+    """Write masks for the photos that `--predict` names, with a model that was trained before.
+
+    Args:
+        network: str, the folder below `flags.runs_dir` where its runs are.
+        flags: what `parse_flags` returned.
+
+    Raises:
+        UserError: there is no model, or not all photos could be labelled.
+    """
+    from support.predict import label_photos  # here, because training does without it
+
+    def as_in_training(image, size):
+        image, _ = normalize(*resize(image, image[..., :1], size))
+        return image.numpy()
+
+    label_photos(network, flags, as_in_training)

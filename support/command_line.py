@@ -1,13 +1,23 @@
 """From a script's constants to checked flags."""
 
 import argparse
+import os
 import re
 import sys
 from pathlib import Path
 
+DATASETS = ("oxford_iiit_pet", "synthetic")
+
+
+def _no_dataset(value):
+    known = value in DATASETS or (value.strip() and os.path.isdir(os.path.expanduser(value)))
+    return None if known else f"one of {', '.join(DATASETS)} or a folder with pictures and masks"
+
+
 # What every script allows, by flag name; `parse_flags` explains the forms.
 SHARED_LIMITS = {
-    "dataset": ["oxford_iiit_pet", "synthetic"],
+    "dataset": _no_dataset,
+    "fit": ["resize", "tiles"],
     "data_dir": str,
     "runs_dir": str,
     "batch_size": range(1, 4097),
@@ -20,9 +30,17 @@ SHARED_LIMITS = {
     "batch_norm_momentum": (0.0, 0.999),
 }
 
+# Flags that go with --predict: default and help.
+_USE = {
+    "model": ("", "the model to use, a file or a run's folder (default: the newest finished run)"),
+    "output": ("predictions", "folder of the masks and overlays (default: predictions)"),
+    "probabilities": (False, "keep the probabilities of all classes, too, as NAME.npz"),
+    "overwrite": (False, "replace results that are there"),
+}
+
 # Without these nothing can be loaded or kept. The others are looked for in the script.
 _NEEDED = ("dataset", "data_dir", "runs_dir", "image_size", "batch_size", "seed", "patience")
-_NEEDED += ("augmentation",)
+_NEEDED += ("augmentation", "fit")
 
 
 def parse_flags(script, limits, arguments=None):
@@ -34,12 +52,15 @@ def parse_flags(script, limits, arguments=None):
     Args:
         script: dict, the script's `globals()`.
         limits: dict from flag name (`image_size`) to what it may be: a `range` of whole
-            numbers, a tuple `(lowest, highest)` of numbers, a list of choices, or `str` for
-            any text. Comes on top of `SHARED_LIMITS`; without an entry, anything goes.
+            numbers, a tuple `(lowest, highest)` of numbers, a list of choices, `str` for any
+            text, or a function from a value to what it must be (None: it is). Comes on top of
+            `SHARED_LIMITS`; without an entry, anything goes.
         arguments: list of str, in place of `sys.argv[1:]`.
 
     Returns:
-        argparse.Namespace with one attribute per constant, in lower case, and `script`, its path.
+        argparse.Namespace with one attribute per constant, in lower case, and `script`, its path;
+        `predict`, `model`, `output`, `probabilities` and `overwrite` are there if photos are to
+        be labelled, else `predict` alone, an empty list.
 
     Raises:
         SystemExit: status 2 and one line on stderr, for an unknown flag, a refused value or a
@@ -61,13 +82,23 @@ def parse_flags(script, limits, arguments=None):
             is_number = isinstance(limits.get(name.lower()), tuple)
             kind = {"type": float if is_number else type(default), "metavar": ""}
         parser.add_argument(_flag(name), default=default, help=about, **kind)
+    use = parser.add_argument_group("to use a trained model instead of training one")
+    use.add_argument("--predict", nargs="+", default=[], metavar="PHOTO", help="photos or folders")
+    for name, (default, about) in _USE.items():
+        kind = {"action": "store_true"} if default is False else {"metavar": ""}
+        use.add_argument(_flag(name), default=default, help=about, **kind)
     flags = parser.parse_args(arguments)
+    for name, (default, _) in _USE.items() if not flags.predict else ():
+        if vars(flags).pop(name) != default:
+            refuse(f"{_flag(name)} goes with --predict, and there is none")
     for name in (*_NEEDED, *re.findall(r"\bflags\.(\w+)", source)):
         if name not in flags:
             refuse(f"the constant {name.upper()}, a number or text, is missing in the script")
     for name, value in vars(flags).items():
         if wanted := _refusal(value, limits.get(name)):
             refuse(f"{_flag(name)} {value!r} cannot work: must be {wanted}")
+    if flags.dataset not in DATASETS:  # so that the same folder is the same dataset
+        flags.dataset = str(Path(flags.dataset).expanduser().resolve())
     flags.script = script["__file__"]
     return flags
 
@@ -86,6 +117,8 @@ def _refusal(value, limit):
     """What `value` must be, in words, if `limit` forbids it; else None."""
     if limit is None:
         return None
+    if callable(limit) and limit is not str:
+        return limit(value)
     if limit is str:
         return None if value.strip() else "some text"
     if isinstance(limit, list):

@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-DRAWS = 8  # random numbers that the changes to one picture take
+DRAWS = 10  # random numbers that the changes to one picture take: 8, and 2 to cut it out
 
 
 class Epochs:

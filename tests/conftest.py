@@ -131,6 +131,7 @@ def pet_flags(pets):
         dataset="oxford_iiit_pet",
         data_dir=str(pets),
         image_size=64,
+        fit="resize",
         batch_size=4,
         seed=7,
         augmentation=1.0,

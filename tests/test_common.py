@@ -3,8 +3,8 @@
 from types import SimpleNamespace
 
 import common
-from support import attention_picture, run_folder
-from support.epochs import DRAWS
+from support import attention_picture, history_picture, run_folder
+from support.colors import COLORS
 from support.synthetic_pets import draw_animal
 
 import numpy as np
@@ -108,7 +108,7 @@ def own_mask(size=64):
 
 
 def augmented(image, mask, seed, strength=1.0):
-    draws = np.random.default_rng(seed).uniform(-1, 1, (1, DRAWS)).astype(np.float32)
+    draws = np.random.default_rng(seed).uniform(-1, 1, (1, 8)).astype(np.float32)
     images, masks = common.augment(image[None], mask[None], draws, strength)
     return np.asarray(images)[0], np.asarray(masks)[0]
 
@@ -191,7 +191,7 @@ def test_a_shrunken_picture_has_the_rounded_mean_of_what_it_had():
 @pytest.mark.parametrize("strength", [1.0, 0.5])
 def test_colors_stay_in_the_documented_ranges_and_use_all_of_them(strength):
     """Of a gray picture only brightness changes; saturation stretches what channels differ by."""
-    draws = np.random.default_rng(0).uniform(-1, 1, (300, DRAWS)).astype(np.float32)
+    draws = np.random.default_rng(0).uniform(-1, 1, (300, 8)).astype(np.float32)
 
     def changed(picture):
         pictures = np.broadcast_to(np.uint8(picture), (300, 16, 16, 3))
@@ -326,7 +326,7 @@ def test_the_schedule_rises_to_its_peak_and_ends_at_zero():
 def figures(monkeypatch):
     """Figures that were drawn, by the names of their files, in place of the files."""
     drawn = {}
-    for module in (run_folder, attention_picture):
+    for module in (run_folder, attention_picture, history_picture):
         monkeypatch.setattr(
             module, "write", lambda path, save: drawn.update({path.name: save.__self__})
         )
@@ -365,7 +365,8 @@ def drawn_data(count=5):
     pairs = zip(images, np.eye(3)[guesses % 3], strict=True)
     answers = {image.tobytes(): answer for image, answer in pairs}
     test = tf.data.Dataset.from_tensor_slices((images, masks)).batch(2)
-    data = SimpleNamespace(test=test, class_names=("a", "b", "c"), title="title")
+    data = SimpleNamespace(test=test, title="title", tile=None)
+    data.class_names, data.class_colors = ("a", "b", "c"), COLORS[:3]
 
     class Answers:
         def predict_on_batch(self, images):
@@ -384,7 +385,7 @@ def test_predictions_are_drawn_from_best_to_worst_each_with_its_own_truth(figure
     assert [row[0] for row in titles] == [f"picture, rank {rank} of 5" for rank in (1, 3, 5)]
     scores = [float(row[2].rpartition(" ")[2]) for row in titles]
     assert scores[0] == 1 > scores[1] > scores[2]
-    colors = np.array([to_rgb(color) for color in common.COLORS[:3]])
+    colors = np.array([to_rgb(color) for color in COLORS[:3]])
     for row, number in zip(axes, (0, 2, 4), strict=True):
         picture, truth, predicted, overlay = (axis.images[0].get_array()[..., :3] for axis in row)
         np.testing.assert_allclose(picture, images[number])
@@ -401,11 +402,12 @@ def test_attention_is_drawn_at_the_surest_position_of_each_class(figures, tmp_pa
     for position in range(3):
         sure[:, position // 2, position % 2, position] = 0.6
     probabilities = sure.repeat(4, axis=1).repeat(4, axis=2)
-    scores = np.full((5, 2, 4, 4), 0.25, np.float32)
+    scores = np.full((5, 2, 4, 4), 0.25, np.float32)  # heads, from, to
     scores[:, 0, :3] = [0.1, 0.1, 0.1, 0.7]
     scores[:, 1, :3] = [0.1, 0.1, 0.3, 0.5]
+    grids = scores.reshape(5, 2, 2, 2, 2, 2)
     common.plot_attention(
-        tmp_path / "a.png", lambda x: scores[: len(x)], lambda x: [probabilities, None], data, 5
+        tmp_path / "a.png", lambda x: grids[: len(x)], lambda x: [probabilities, None], data, 5
     )
     axes = np.reshape(figures["a.png"].axes[:20], (5, 4))
     for row in axes:

@@ -243,8 +243,11 @@ def test_main_trains_the_decoder_first_and_then_all_of_it(monkeypatch, pets):
 def test_main_builds_what_the_flags_ask_for(monkeypatch, pets):
     flags = ["--image-size", "32", "--stride", "16", "--fc-filters", "5"]
     flags += ["--dropout", "0.25", "--batch-norm-momentum", "0.7"]
-    model = without_training(monkeypatch, pets, "fcn", *flags).fits[0].model
-    assert model.input_shape == model.output_shape == (None, 32, 32, 3)
+    fit = without_training(monkeypatch, pets, "fcn", *flags).fits[0]
+    model = fit.model
+    # Any sides, whatever it trains on.
+    assert model.input_shape == model.output_shape == (None, None, None, 3)
+    assert fit.batches.element_spec[0].shape[1:] == (32, 32, 3)
     assert model.name == "fcn-16s"
     assert [model.get_layer(name).filters for name in ("fc6", "fc7")] == [5, 5]
     dropouts = [one for one in model.layers if isinstance(one, keras.layers.Dropout)]

@@ -17,7 +17,7 @@ def pairs(sizes):
 @pytest.mark.parametrize("memory", [0, 4000, 10**9])
 def test_pictures_of_any_size_come_back_as_they_were(memory):
     kept = pairs([(5, 7), (30, 20), (1, 1), (40, 9), (8, 8)])
-    cache = PictureCache(iter(kept), memory)
+    cache = PictureCache(iter(kept), memory=memory)
     assert len(cache) == 5
     for number in (4, 0, 3, 1, 2):
         for found, wanted in zip(cache[number], kept[number], strict=True):
@@ -27,7 +27,7 @@ def test_pictures_of_any_size_come_back_as_they_were(memory):
 @pytest.mark.parametrize("memory", [0, None])
 def test_picking_makes_batches_in_the_order_asked_for(memory):
     kept = pairs([(6, 6)] * 5)
-    images, masks = PictureCache(kept, memory).pick(np.array([3, 0, 3]))
+    images, masks = PictureCache(kept, memory=memory).pick(np.array([3, 0, 3]))
     assert images.shape == (3, 6, 6, 3)
     assert masks.shape == (3, 6, 6, 1)
     for place, number in enumerate((3, 0, 3)):

@@ -1,7 +1,8 @@
 """The drawn animals."""
 
 import common
-from support.synthetic_pets import draw_animal
+from support.source import PET_CLASSES
+from support.synthetic_pets import draw_animal, load_synthetic
 
 import numpy as np
 
@@ -29,7 +30,7 @@ def test_drawn_animals():
 
 def test_color_alone_does_not_solve_the_drawn_pictures():
     """The best guess by color (512 colors, counted on 150 pictures) stays below 0.5."""
-    splits = common.load_synthetic((150, 1, 60)).splits
+    splits = load_synthetic((150, 1, 60)).splits
 
     def colors_and_classes(split):
         pixels = [(image // 32, mask) for image, mask in split.as_numpy_iterator()]
@@ -43,12 +44,12 @@ def test_color_alone_does_not_solve_the_drawn_pictures():
     for table in (counts, weighted):
         guess = table.argmax(axis=1)[colors]
         confusion = np.bincount(classes * 3 + guess, minlength=9).reshape(3, 3)
-        scores = common.scores_from_confusion(confusion, common.PET_CLASSES)
+        scores = common.scores_from_confusion(confusion, PET_CLASSES)
         assert scores["mean_iou"] < 0.5
 
 
 def test_drawn_splits_are_always_the_same_and_share_no_picture():
-    source, source_again = (common.load_synthetic((3, 2, 1)) for _ in range(2))
+    source, source_again = (load_synthetic((3, 2, 1)) for _ in range(2))
     assert source.identity == source_again.identity
     splits, again = source.splits, source_again.splits
     assert list(splits) == ["train", "validation", "test"]

@@ -222,9 +222,11 @@ def test_main_trains_all_seven_outputs_and_keeps_the_best_by_the_fused_one(monke
 def test_main_builds_what_the_flags_ask_for(monkeypatch, pets):
     flags = ["--no-self-attention", "--batch-norm-momentum", "0.7", "--image-size", "96"]
     left = without_training(monkeypatch, pets, "u2net", *flags)
-    (model,) = (fit.model for fit in left.fits)
+    (fit,) = left.fits
+    model = fit.model
     assert model.name == "u2net-lite"
-    assert model.input_shape == (None, 96, 96, 3)
+    assert model.input_shape == (None, None, None, 3)  # any sides, whatever it trains on
+    assert fit.batches.element_spec[0].shape[1:] == (96, 96, 3)
     assert trainable(model) == 1_138_155
     norms = [one for one in model.layers if isinstance(one, keras.layers.BatchNormalization)]
     assert {one.momentum for one in norms} == {0.7}

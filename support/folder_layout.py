@@ -1,0 +1,91 @@
+"""Where the pictures and masks of a folder lie, and which of them train, validate and test."""
+
+import hashlib
+
+from support.picture_files import is_picture
+from support.startup import UserError
+
+SPLITS = {"train": ("train",), "validation": ("val", "validation"), "test": ("test",)}
+_NO_PICTURES = {"thumbs.db", "desktop.ini"}  # that systems leave in folders
+
+
+def cut(names, missing=("test", "validation")):
+    """Give a tenth of the names to each missing split, at least one, and the rest to training.
+
+    A hash of each name decides, so that another picture moves none of the others; only splits
+    that would be empty borrow their first one.
+
+    Returns:
+        dict from split to list of names.
+    """
+
+    def share(name):
+        return int(hashlib.sha256(name.encode()).hexdigest()[:13], 16) / 16**13
+
+    rest, splits, above = sorted(names, key=share), {}, 1.0
+    for still_empty, split in zip(range(len(missing), 0, -1), missing, strict=True):
+        above -= 0.1
+        splits[split] = [name for name in rest[still_empty:] if share(name) >= above] or rest[-1:]
+        rest = rest[: len(rest) - len(splits[split])]
+    return {"train": rest} | splits
+
+
+def find_splits(path, problems):
+    """The pictures of a folder, split by split.
+
+    Args:
+        path: Path of the folder.
+        problems: list of str, to which is added what is wrong.
+
+    Returns:
+        dict from split to a sorted list of (name, (picture, mask)), both Paths.
+
+    Raises:
+        UserError: there are no such folders.
+    """
+    folders = {
+        split: [path / name for name in names if (path / name).is_dir()]
+        for split, names in SPLITS.items()
+    }
+    if not any(folders.values()):
+        folders["train"] = [path]
+    elif not folders["train"] or (path / "images").is_dir():
+        raise UserError(f"{path} needs either images/ and masks/, or train/ with these in it.")
+    found = {split: {} for split in SPLITS}
+    for split, several in folders.items():
+        for folder in several:
+            found[split] |= _find_pairs(folder, problems)
+    missing = [split for split in ("test", "validation") if not folders[split]]
+    by_split = {split: list(pairs) for split, pairs in found.items()}
+    by_split |= cut(found["train"], missing)
+    everything = {name: pair for split in missing for name, pair in found["train"].items()}
+    return {
+        split: [(name, (everything | found[split])[name]) for name in sorted(by_split[split])]
+        for split in SPLITS
+    }
+
+
+def _find_pairs(folder, problems):
+    """dict from name to (picture, mask), of files in a folder's `images` and `masks`."""
+    found = {"images": {}, "masks": {}}
+    for kind, by_name in found.items():
+        if not (folder / kind).is_dir():
+            raise UserError(f"{folder} has no folder {kind}/: it takes images/ and masks/.")
+        others = []
+        for path in sorted((folder / kind).rglob("*")):
+            inside = path.relative_to(folder / kind)
+            if path.is_dir() or any(part.startswith((".", "__")) for part in inside.parts):
+                continue
+            name = inside.with_suffix("").as_posix()
+            if not is_picture(path):
+                others += [path.name] if path.name.lower() not in _NO_PICTURES else []
+            elif name in by_name:
+                problems.append(f"{path}: {by_name[name].name} is there, too; rename one of them")
+            else:
+                by_name[name] = path
+        if others:
+            print(f"{folder / kind}: {len(others)} files are no pictures, such as {others[0]}")
+    images, masks = found.values()
+    problems += [f"{images[one]} has no mask in masks/" for one in images if one not in masks]
+    problems += [f"{masks[one]} has no picture in images/" for one in masks if one not in images]
+    return {name: (images[name], masks[name]) for name in images if name in masks}

@@ -1,0 +1,42 @@
+"""`model.keras` with what it takes to use it: the classes, and how pictures were fitted."""
+
+import json
+import zipfile
+
+from support.devices import JIT_COMPILE
+from support.startup import UserError
+
+import keras
+
+_ENTRY = "segmentation.json"  # beside Keras' own entries of the zip file, which do not mind it
+
+
+def save_model(model, facts, path):
+    """Save a model and a dict of facts about it in one file."""
+    model.save(path)
+    with zipfile.ZipFile(path, "a") as file:
+        file.writestr(_ENTRY, json.dumps(facts, indent=2))
+
+
+def load_model(path):
+    """What `save_model` saved.
+
+    Returns:
+        keras.Model and dict.
+
+    Raises:
+        UserError: there is no such file, or it is of another origin.
+    """
+    try:
+        with zipfile.ZipFile(path) as file:
+            facts = json.loads(file.read(_ENTRY))
+        model = keras.models.load_model(path, compile=False)
+        model.compile(jit_compile=JIT_COMPILE)
+        return model, facts
+    except FileNotFoundError as error:
+        raise UserError(f"There is no model {path}") from error
+    except Exception as error:  # a file may be wrong in a dozen ways
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UserError(
+            f"{path} is no model of a finished run of these scripts: {reason}"
+        ) from error

@@ -1,0 +1,194 @@
+"""Masks for photos: what `--predict` does."""
+
+import collections
+import glob
+import itertools
+import os
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from support.model_file import load_model
+from support.overlay import draw_overlay, mask_image
+from support.picture_files import is_picture, read_image
+from support.run_folder import write
+from support.startup import UserError
+from support.tiles import predict_in_tiles
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+_BATCH = 8  # photos at once,
+_BATCH_PIXELS = 30_000_000  # unless they are large
+_BAND_VALUES = 2**24  # probabilities at once, where they are brought to the photo's size
+
+
+def label_photos(network, flags, fit):
+    """Write a mask and an overlay for each photo.
+
+    Args:
+        network: str, whose newest finished run is used if `flags.model` names none.
+        flags: Namespace with `predict` (list of files, folders and patterns), `model`, `output`,
+            `probabilities`, `overwrite` and `runs_dir`.
+        fit: callable from uint8 (H, W, 3) and the side of a square to float32 (S, S, 3), as in
+            training.
+
+    Raises:
+        UserError: there is no model or no room; or, after all others are done, a photo that
+            could not be read or was left alone because its results are there.
+    """
+    path = _find_model(network, flags)
+    print(f"Model: {path}")
+    model, facts = load_model(path)
+    output, problems = Path(flags.output).expanduser(), []
+    photos = _find_photos(flags.predict, output, problems)
+    jobs = [(photo, output / name) for photo, name in zip(photos, _names(photos), strict=True)]
+    if not flags.overwrite:
+        there = [job for job in jobs if any(one.exists() for one in _results(job[1]).values())]
+        jobs = [job for job in jobs if job not in there]
+        if there:
+            problems.append(
+                f"{len(there)} photos are left alone, such as {there[0][0].name}: their results "
+                f"are in {output} already. Give --overwrite, or another --output."
+            )
+    labelled = 0
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        if jobs:
+            labelled = _label(model, facts, jobs, flags.probabilities, fit, problems)
+    except OSError as error:
+        raise UserError(f"--output {output}: {error}") from error
+    print(f"{labelled} of {len(photos)} photos are labelled in {output}")
+    if problems:
+        raise UserError("\n".join(problems))
+
+
+def _label(model, facts, jobs, keep_probabilities, fit, problems):
+    """Label photos batch by batch; how many it were."""
+    size, classes = facts["image_size"], facts["classes"]
+    names, colors = ([one[key] for one in classes] for key in ("name", "color"))
+    bar = keras.utils.Progbar(len(jobs), unit_name="photo")
+
+    def load(job):
+        try:
+            image = read_image(job[0])
+            return job, image, np.float32(image / np.float32(255)) if tiled else fit(image, size)
+        except ValueError as error:
+            problems.append(str(error))
+            bar.add(1)
+            return None
+
+    def finish(job, image, bands):
+        place, kept, ids = _results(job[1]), [], []
+        for band in bands:
+            ids.append(band.argmax(axis=-1).astype(np.uint8))
+            if keep_probabilities:
+                kept.append(band.astype(np.float16))
+        mask = mask_image(np.concatenate(ids), colors)
+        if keep_probabilities:
+            arrays = {"probabilities": np.concatenate(kept), "classes": names}
+            write(place["probabilities"], lambda path: np.savez_compressed(path, **arrays))
+        overlay = draw_overlay(image, mask, names, colors)
+        write(place["overlay"], lambda path: overlay.save(path, compress_level=1))
+        write(place["mask"], mask.save)  # last: who has a mask has all
+        bar.add(1)
+
+    tiled, labelled = facts["fit"] == "tiles", 0
+    with ThreadPoolExecutor() as threads:
+        for batch in _batches(filter(None, _ahead(load, jobs, threads))):
+            loaded, images, fitted = zip(*batch, strict=True)
+            if tiled:
+                bands = [predict_in_tiles(model.predict_on_batch, one, size) for one in fitted]
+                finished = map(finish, loaded, images, bands)
+            else:
+                small = model.predict_on_batch(np.stack(fitted))
+                bands = map(_enlarged, small, [image.shape[:2] for image in images])
+                finished = threads.map(finish, loaded, images, bands)
+            labelled += len(list(finished))
+    return labelled
+
+
+def _enlarged(probabilities, size):
+    """Class probabilities brought to a photo's size, band by band: its outlines are smooth then."""
+    height, width = size
+    scale = np.float32([height, width]) / probabilities.shape[:2]
+    rows = max(1, _BAND_VALUES // (width * probabilities.shape[-1]))
+    for top in range(0, height, rows):
+        yield tf.raw_ops.ScaleAndTranslate(
+            images=probabilities[None],
+            size=(min(rows, height - top), width),
+            scale=scale,
+            translation=(-float(top), 0.0),
+            kernel_type="triangle",
+        )[0].numpy()
+
+
+def _ahead(function, items, threads, count=4):
+    """Like `map`, a few items ahead in other threads and no more, so that memory is bounded."""
+    waiting = collections.deque()
+    for item in items:
+        waiting.append(threads.submit(function, item))
+        if len(waiting) > count:
+            yield waiting.popleft().result()
+    yield from (one.result() for one in waiting)
+
+
+def _batches(loaded):
+    batch, pixels = [], 0
+    for one in loaded:
+        batch.append(one)
+        pixels += one[1].shape[0] * one[1].shape[1]
+        if len(batch) == _BATCH or pixels > _BATCH_PIXELS:
+            yield batch
+            batch, pixels = [], 0
+    if batch:
+        yield batch
+
+
+def _find_model(network, flags):
+    if flags.model:
+        path = Path(flags.model).expanduser()
+        return path / "model.keras" if path.is_dir() else path
+    parent = Path(os.path.expanduser(flags.runs_dir)) / network
+    finished = sorted(parent.glob("*/metrics.json"))
+    if not finished:
+        raise UserError(f"There is no finished run in {parent}: train first, or give --model FILE")
+    return finished[-1].with_name("model.keras")
+
+
+def _find_photos(wanted, output, problems):
+    """Files by name, in folders, and by patterns, which on Windows are left to the program."""
+    found = {}
+    for one in wanted:
+        path = Path(one).expanduser()
+        if path.is_dir():
+            ours = path.resolve() == output.resolve()  # then results of before may lie there, too
+            paths = [
+                inside
+                for inside in sorted(path.iterdir())
+                if is_picture(inside) and not (ours and inside.stem.endswith(("-mask", "-overlay")))
+            ]
+        else:
+            paths = [path] if path.exists() else [*map(Path, sorted(glob.glob(str(path))))]
+        if not paths:
+            problems.append(f"{one}: there is no such picture")
+        found |= {path.resolve(): path for path in paths}
+    return list(found.values())
+
+
+def _names(photos):
+    """A name for the results of each photo: its own, with its ending where others have it, too."""
+    stems, taken = collections.Counter(photo.stem.casefold() for photo in photos), set()
+    for photo in photos:
+        alone = stems[photo.stem.casefold()] == 1
+        name = photo.stem if alone else photo.name.replace(".", "-")
+        numbered = (f"{name}-{number}" for number in itertools.count(2))
+        name = next(one for one in itertools.chain([name], numbered) if one.casefold() not in taken)
+        taken.add(name.casefold())
+        yield name
+
+
+def _results(place):
+    """The files that a photo may get, given Path of the output folder and name."""
+    endings = {"mask": "-mask.png", "overlay": "-overlay.png", "probabilities": ".npz"}
+    return {kind: place.with_name(place.name + ending) for kind, ending in endings.items()}
