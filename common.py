@@ -6,7 +6,6 @@ resuming, errors in words) is in `support/`.
 """
 
 import functools
-import sys
 from dataclasses import dataclass
 
 from support import checks, run_folder  # first: this quiets TensorFlow's import
@@ -22,7 +21,7 @@ from support.model_file import save_model
 from support.picture_cache import PictureCache
 from support.picture_files import VOID
 from support.source import Source
-from support.startup import UserError, launch  # noqa: F401
+from support.startup import VERBOSE, UserError, launch  # noqa: F401
 from support.tiles import Tiles, predict_in_tiles
 
 import keras
@@ -31,9 +30,6 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 from matplotlib.figure import Figure
-
-# Keras' progress bar on a terminal, a line an epoch in a file.
-VERBOSE = 1 if sys.stdout is not None and sys.stdout.isatty() else 2
 
 matplotlib.rcParams["figure.dpi"] = 120  # of every figure below
 
@@ -458,7 +454,7 @@ def plot_predictions(path, model, data, confusions, title, rows=6):
             f"picture, rank {rank + 1} of {len(judged)}": image,
             "truth": colors[mask],
             f"prediction, IoU {scores[number]:.2f}": colors[predicted],
-            "overlay": (1 - SHARE) * image + SHARE * colors[predicted],
+            "overlay": image + SHARE * (colors[predicted] - image),
         }
         for axis, (name, panel) in zip(row, panels.items(), strict=True):
             axis.imshow(panel, interpolation="nearest")

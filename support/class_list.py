@@ -62,5 +62,10 @@ def example(folder, counts):
             f"    ... {len(counts)} colors in all. So many? Then JPEG or smoothing made them."
         )
     return "\n".join(
-        [f"{folder}: masks are in colors. Write {folder / 'classes.txt'} with all of them:", *lines]
+        [
+            "masks are in colors that nobody has explained.",
+            f"  Write {folder / 'classes.txt'} with a line for each color, but with your names",
+            "  (a line with the name void leaves its pixels out):",
+            *lines,
+        ]
     )

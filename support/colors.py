@@ -22,6 +22,13 @@ def distinct_colors(count):
     return (*COLORS, *more)[:count]
 
 
+def class_colors(names):
+    """A color for each class. `background` is black, as in the masks of PASCAL VOC."""
+    black = COLORS[-1]
+    others = (color for color in distinct_colors(len(names) + len(COLORS)) if color != black)
+    return tuple(black if name.lower() == "background" else next(others) for name in names)
+
+
 def hex_color(rgb):
     """From red, green and blue, 0 to 255, to "#RRGGBB"."""
     return "#" + "".join(f"{one:02X}" for one in rgb)

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from support.class_list import example, read_classes
-from support.colors import distinct_colors, hex_color
+from support.colors import class_colors, hex_color
 from support.folder_layout import SPLITS, find_splits
 from support.picture_files import VOID, ColoredMask, picture_size, read_image, read_mask
 from support.source import Source, numbered
@@ -85,13 +85,12 @@ def load_folder(path):
         return image, np.minimum(ids, 1) if is_binary else ids
 
     files = {split: [pair for _, pair in found] for split, found in splits.items()}
-    default = distinct_colors(len(names))
     return Source(
         splits={one: numbered(functools.partial(read, one), len(files[one])) for one in files},
         title=path.name,
         identity=hashlib.sha256(facts.encode()).hexdigest(),
         class_names=tuple(names),
-        class_colors=tuple(shown.get(one, color) for one, color in enumerate(default)),
+        class_colors=tuple(shown.get(one, color) for one, color in enumerate(class_colors(names))),
         damage=lambda: _find_damage(path, [picture for _, _, picture, _ in pairs]),
         again=read,
     )

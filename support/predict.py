@@ -11,7 +11,7 @@ from support.model_file import load_model
 from support.overlay import draw_overlay, mask_image
 from support.picture_files import is_picture, read_image
 from support.run_folder import write
-from support.startup import UserError
+from support.startup import VERBOSE, UserError
 from support.tiles import predict_in_tiles
 
 import keras
@@ -67,7 +67,7 @@ def _label(model, facts, jobs, keep_probabilities, fit, problems):
     """Label photos batch by batch; how many it were."""
     size, classes = facts["image_size"], facts["classes"]
     names, colors = ([one[key] for one in classes] for key in ("name", "color"))
-    bar = keras.utils.Progbar(len(jobs), unit_name="photo")
+    bar = keras.utils.Progbar(len(jobs), verbose=VERBOSE, unit_name="photo")
 
     def load(job):
         try:

@@ -55,6 +55,9 @@ keras.config.set_image_data_format("channels_last")
 keras.config.set_floatx("float32")
 keras.config.set_epsilon(1e-7)
 
+# Keras' progress bar on a terminal, a line an epoch in a file.
+VERBOSE = 1 if sys.stdout is not None and sys.stdout.isatty() else 2
+
 
 class UserError(SystemExit):
     """Something that the user can mend. Python prints it without a traceback and exits with 1."""

@@ -312,6 +312,42 @@ def test_a_class_that_is_not_there_adds_nothing_to_the_loss():
     np.testing.assert_allclose(common.segmentation_loss(masks, perfect), 0, atol=1e-5)
 
 
+def test_void_pixels_change_neither_loss_nor_scores_whatever_is_predicted_there():
+    """The two pictures of `test_loss_by_hand`, each with two void pixels more."""
+    masks = np.array([[0, 255, 1, 255], [255, 1, 1, 255]], np.uint8)[:, None, :, None]
+    sure = [[0.8, 0.2], [0.4, 0.6]], [[0.5, 0.5], [0.1, 0.9]]
+    first, second = (
+        np.insert(one, places, [x, 1 - x], axis=0)
+        for one, places, x in ((sure[0], [1, 2], 0.99), (sure[1], [0, 2], 0.3))
+    )
+    p = np.float32([first, second])[:, None]
+    cross_entropy = -np.log([[0.8, 0.6], [0.5, 0.9]]).mean(axis=1)
+    dice = 1 - np.mean([2 * 0.8 / 2.8, 2 * 2.0 / 5.2])
+    loss = common.segmentation_loss(tf.constant(masks), tf.constant(p))
+    np.testing.assert_allclose(loss, cross_entropy + dice, rtol=1e-5)
+
+    # Predicted 0, 1 | 0 (a draw), 1 where the truth is 0, 1 | 1, 1.
+    metric = common.mean_iou(2)
+    metric.update_state(masks, p)
+    assert float(metric.result()) == pytest.approx((1 / 2 + 2 / 3) / 2)
+    batches = tf.data.Dataset.from_tensor_slices((np.zeros((2, 1, 4, 3)), masks)).batch(2)
+    confusions = common.evaluate(Fixed([p]), batches, 2)
+    assert confusions.tolist() == [[[1, 0], [0, 1]], [[0, 0], [1, 1]]]
+
+
+def test_no_gradient_comes_from_void_pixels_and_a_void_picture_has_no_loss():
+    masks = np.full((2, 4, 4, 1), 255, np.uint8)
+    masks[0, :2, :2] = 1
+    guess = tf.constant(np.random.default_rng(0).dirichlet([1, 1, 1], (2, 4, 4)), tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(guess)
+        loss = tf.reduce_sum(common.segmentation_loss(masks, guess))
+    touched = np.abs(tape.gradient(loss, guess)).max(axis=-1) > 0
+    np.testing.assert_array_equal(touched, masks[..., 0] != 255)
+    nothing = common.segmentation_loss(masks[1:], guess[1:])
+    np.testing.assert_allclose(nothing, 0, atol=1e-6)
+
+
 def test_the_schedule_rises_to_its_peak_and_ends_at_zero():
     schedule = common.warmup_cosine(0.5, 200)
     rates = [float(schedule(step)) for step in range(201)]
