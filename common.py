@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 from support import checks, run_folder  # first: this quiets TensorFlow's import
 from support.attention_picture import plot_attention  # noqa: F401  (for the scripts, as below)
+from support.augmentation import change, random_affine, random_colors
 from support.checkpoint import Checkpoint
 from support.colors import SHARE, legend, palette
 from support.command_line import parse_flags, refuse  # noqa: F401
 from support.devices import JIT_COMPILE, device
 from support.epochs import Epochs
-from support.geometry import random_affine, warp
 from support.history_picture import plot_history
 from support.model_file import save_model
 from support.picture_cache import PictureCache
@@ -202,19 +202,7 @@ def augment(images, masks, draws, strength):
     if not strength:
         return images, masks
     transforms = random_affine(draws[:, :5], images.shape[1], strength)
-    images = warp(images, transforms, "BILINEAR")
-    masks = warp(masks, transforms, "NEAREST")
-    brightness, contrast, saturation = tf.unstack(draws[:, 5:, None, None, None], axis=1)
-    # An exact sum: it does not depend on how threads share the work.
-    total = tf.reduce_sum(tf.cast(images, tf.int32), axis=(1, 2), keepdims=True)
-    mean = tf.cast(total, tf.float32) / (images.shape[1] * images.shape[2])
-    images = tf.cast(images, tf.float32)
-    images = mean + (images - mean) * (1 + 0.4 * strength) ** contrast
-    red, green, blue = tf.split(images, 3, axis=-1)
-    gray = 0.299 * red + 0.587 * green + 0.114 * blue
-    images = gray + (images - gray) * (1 + 0.4 * strength) ** saturation
-    images += 255 * 0.2 * strength * brightness
-    return tf.cast(tf.round(tf.clip_by_value(images, 0, 255)), tf.uint8), masks
+    return change(images, masks, transforms, *random_colors(draws[:, 5:], images, strength))
 
 
 def normalize(image, mask):

@@ -124,10 +124,10 @@ def test_code_that_decides_the_result_counts_and_no_other(tmp_path, old, new, an
 
 def test_every_file_behind_the_result_counts(monkeypatch):
     """What is new in support/ counts unless it is said to decide nothing."""
-    for name in ("checkpoint", "epochs", "geometry", "picture_cache", "a_new_file"):
+    for name in ("checkpoint", "epochs", "augmentation", "picture_cache", "a_new_file"):
         monkeypatch.setitem(sys.modules, f"support.{name}", None)
     names = {path.stem for path in run_folder._support_that_decides()}
-    assert names >= {"checkpoint", "epochs", "geometry", "picture_cache", "a_new_file"}
+    assert names >= {"checkpoint", "epochs", "augmentation", "picture_cache", "a_new_file"}
     assert not names & {"startup", "command_line", "run_folder", "checks", "attention_picture"}
     for path in run_folder._support_that_decides():
         assert path.exists() or path.stem == "a_new_file"
