@@ -17,9 +17,8 @@ VGG-16 ended in fully connected layers, which need one fixed input size and forg
 are. As convolutions, such layers give a coarse map of class scores. The decoder adds to it the
 scores of two earlier, finer layers and upsamples with transposed convolutions.
 
-Training all of it at once from nothing is hard, so encoder and decoder are trained apart: VGG-16
-comes pretrained on ImageNet and stays frozen while the decoder learns; then all of it is
-fine-tuned at a low learning rate. `python FCN-keras.py --help` lists all flags.
+Training all of it at once from nothing is hard. So VGG-16 comes pretrained and stays frozen while
+the decoder learns, and then all is fine-tuned at a low rate. `--help` lists all flags.
 
 Departures from the paper: two stages (it goes from FCN-32s to 16s to 8s); what follows pool5 starts
 at random and is narrower; taps are batch-normalized; all upsampling is learned; nothing is cropped.
@@ -41,6 +40,7 @@ RUNS_DIR = "runs"  # results go into a new folder below this one
 IMAGE_SIZE = 128  # side of the square the network sees, pixels
 FIT = "resize"  # resize squeezes a picture into that square; tiles cuts squares out of it
 BATCH_SIZE = 8  # pictures per step
+PRECISION = "auto"  # auto is mixed on GPUs and TPUs; or float32, mixed_bfloat16, mixed_float16
 SEED = 1  # same seed, same result
 PRETRAINED = "imagenet"  # encoder weights: imagenet, none, or the path of a notop weights file
 DECODER_EPOCHS = 10  # stage one: passes over the training pictures with the encoder frozen
@@ -150,7 +150,7 @@ def build_model(
     if stride <= 8:
         x = layers.Add()([upsample(x, 2, "upsample_pool4"), score(pool3, "pool3")])
     x = upsample(x, stride, "upsample_to_image")
-    outputs = layers.Softmax(name="probabilities")(x)
+    outputs = layers.Softmax(dtype="float32", name="probabilities")(x)
     return keras.Model(inputs, outputs, name=f"fcn-{stride}s")
 
 
@@ -174,7 +174,7 @@ def main():
         common.refuse("--decoder-epochs and --fine-tune-epochs are both 0")
     if flags.pretrained not in ("imagenet", "none") and not os.path.isfile(flags.pretrained):
         common.refuse(f"--pretrained {flags.pretrained} is neither imagenet, none nor a file")
-    keras.utils.set_random_seed(flags.seed)
+    common.set_up(flags)
     data = common.load_data(flags)
     model = build_model(
         pretrained=flags.pretrained,

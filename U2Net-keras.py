@@ -18,8 +18,7 @@ are too small to halve, RSU-4F dilates its convolutions instead.
 
 *Deep supervision*: six stages each predict a side output of their own, a 1x1 convolution fuses
 them, and the loss looks at all seven. *Self-attention*, which the paper does not have, lets each
-position of the deepest features gather from all the others; it starts as the identity.
-`python U2Net-keras.py --help` lists all flags.
+position of the deepest features gather from all others. `--help` lists all flags of this script.
 """
 
 import common  # first: it quiets TensorFlow's import
@@ -33,6 +32,7 @@ RUNS_DIR = "runs"  # results go into a new folder below this one
 IMAGE_SIZE = 128  # side of the square the network sees, pixels
 FIT = "resize"  # resize squeezes a picture into that square; tiles cuts squares out of it
 BATCH_SIZE = 8  # pictures per step
+PRECISION = "auto"  # auto is mixed on GPUs and TPUs; or float32, mixed_bfloat16, mixed_float16
 SEED = 1  # same seed, same result
 EPOCHS = 20  # passes over the training pictures
 PATIENCE = 0  # stop after so many epochs without a better validation mean IoU; 0 never stops
@@ -158,7 +158,7 @@ def build_model(
     names = ("fused", *(f"side_{number}" for number in range(1, 7)))
     to_probabilities = "softmax" if num_classes > 1 else "sigmoid"
     outputs = [
-        layers.Activation(to_probabilities, name=name)(one)
+        layers.Activation(to_probabilities, dtype="float32", name=name)(one)
         for name, one in zip(names, logits, strict=True)
     ]
     return keras.Model(inputs, outputs, name=f"u2net-{variant}")
@@ -176,7 +176,7 @@ def main():
     if flags.predict:
         common.predict("u2net", flags)
         return
-    keras.utils.set_random_seed(flags.seed)
+    common.set_up(flags)
     data = common.load_data(flags)
     model = build_model(
         variant=flags.variant,

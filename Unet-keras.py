@@ -22,8 +22,7 @@ Two departures from the paper, both usual today: convolutions are padded, so tha
 the size of the input, and each is followed by batch normalization.
 
     python Unet-keras.py                      trains on Oxford-IIIT Pet
-    python Unet-keras.py --dataset synthetic  needs no download
-    python Unet-keras.py --help               lists all flags
+    python Unet-keras.py --dataset synthetic  needs no download; --help lists all flags
 """
 
 import common  # first: it quiets TensorFlow's import
@@ -37,6 +36,7 @@ RUNS_DIR = "runs"  # results go into a new folder below this one
 IMAGE_SIZE = 128  # side of the square the network sees, pixels
 FIT = "resize"  # resize squeezes a picture into that square; tiles cuts squares out of it
 BATCH_SIZE = 8  # pictures per step
+PRECISION = "auto"  # auto is mixed on GPUs and TPUs; or float32, mixed_bfloat16, mixed_float16
 SEED = 1  # same seed, same result
 EPOCHS = 40  # passes over the training pictures
 PATIENCE = 0  # stop after so many epochs without a better validation mean IoU; 0 never stops
@@ -92,7 +92,8 @@ def build_model(
         x = layers.Conv2DTranspose(filters, 2, strides=2)(x)
         x = layers.Concatenate()([skip, x])
         x = conv_block(x, filters, batch_norm_momentum)
-    outputs = layers.Conv2D(num_classes, 1, activation="softmax", name="probabilities")(x)
+    x = layers.Conv2D(num_classes, 1)(x)
+    outputs = layers.Softmax(dtype="float32", name="probabilities")(x)
     return keras.Model(inputs, outputs, name="unet")
 
 
@@ -103,7 +104,7 @@ def main():
     if flags.predict:
         common.predict("unet", flags)
         return
-    keras.utils.set_random_seed(flags.seed)
+    common.set_up(flags)
     data = common.load_data(flags)
     model = build_model(
         base_filters=flags.base_filters,

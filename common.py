@@ -14,10 +14,10 @@ from support.augmentation import change, random_affine, random_colors
 from support.checkpoint import Checkpoint
 from support.colors import SHARE, legend, palette
 from support.command_line import parse_flags, refuse  # noqa: F401
-from support.devices import JIT_COMPILE, device
+from support.devices import BACKEND, JIT_COMPILE, choose_precision, device, unused_gpu
 from support.epochs import Epochs
 from support.history_picture import plot_history
-from support.model_file import save_model
+from support.model_file import in_float32, save_model
 from support.picture_cache import PictureCache
 from support.picture_files import VOID
 from support.source import Source
@@ -32,6 +32,12 @@ from keras import ops
 from matplotlib.figure import Figure
 
 matplotlib.rcParams["figure.dpi"] = 120  # of every figure below
+
+
+def set_up(flags):
+    """Seed every random number and choose the precision, before anything is built."""
+    keras.utils.set_random_seed(flags.seed)
+    choose_precision(flags.precision)
 
 
 # --- Data -----------------------------------------------------------------------------------
@@ -238,6 +244,7 @@ class Run:
     def __init__(self, network, flags, data, metric="mean_iou"):
         self.flags, self.data, self.metric = flags, data, metric
         facts = {"data": data.identity, "device": device()}
+        facts["precision"] = keras.config.dtype_policy().name  # in place of "auto"
         self.folder, self._lock = run_folder.begin(network, flags, facts, code=[__file__])
         checkpoint = Checkpoint(self.folder, metric, flags.patience)
         self.progress = progress = checkpoint.progress
@@ -247,7 +254,10 @@ class Run:
 
         follow = keras.callbacks.LambdaCallback(on_epoch_begin=next_epoch)
         self.callbacks = [follow, *checkpoint.callbacks]
-        print(f"Device: {device()}, Keras {keras.__version__} on {keras.backend.backend()}")
+        precision = keras.config.dtype_policy().name
+        print(f"Device: {device()}, Keras {keras.__version__} on {BACKEND}, {precision}")
+        if problem := unused_gpu():
+            print(problem)
         print(f"Results: {self.folder}")
         if epochs := progress["epochs"]:
             print(f"Goes on after epoch {epochs}. To begin anew, delete that folder.")
@@ -262,8 +272,8 @@ class Run:
         Returns:
             dict, what `metrics.json` holds.
         """
-        # Saved without its compilation: no optimizer state in the file, no custom loss to find.
-        model = keras.Model(model.input, model.outputs[0], name=model.name)
+        # Without its compilation: no optimizer state in the file, no custom loss to find.
+        model = in_float32(keras.Model(model.input, model.outputs[0], name=model.name))
         data, progress = self.data, self.progress
         classes = zip(data.class_names, data.class_colors, strict=True)
         facts = {"image_size": self.flags.image_size, "fit": self.flags.fit}

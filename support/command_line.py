@@ -6,6 +6,8 @@ import re
 import sys
 from pathlib import Path
 
+from support.devices import PRECISIONS
+
 DATASETS = ("oxford_iiit_pet", "synthetic")
 
 
@@ -18,6 +20,7 @@ def _no_dataset(value):
 SHARED_LIMITS = {
     "dataset": _no_dataset,
     "fit": ["resize", "tiles"],
+    "precision": PRECISIONS,
     "data_dir": str,
     "runs_dir": str,
     "batch_size": range(1, 4097),
@@ -40,7 +43,7 @@ _USE = {
 
 # Without these nothing can be loaded or kept. The others are looked for in the script.
 _NEEDED = ("dataset", "data_dir", "runs_dir", "image_size", "batch_size", "seed", "patience")
-_NEEDED += ("augmentation", "fit")
+_NEEDED += ("augmentation", "fit", "precision")
 
 
 def parse_flags(script, limits, arguments=None):

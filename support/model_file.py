@@ -3,7 +3,7 @@
 import json
 import zipfile
 
-from support.devices import JIT_COMPILE
+from support.devices import JIT_COMPILE, PRECISIONS
 from support.startup import UserError
 
 import keras
@@ -16,6 +16,16 @@ def save_model(model, facts, path):
     model.save(path)
     with zipfile.ZipFile(path, "a") as file:
         file.writestr(_ENTRY, json.dumps(facts, indent=2))
+
+
+def in_float32(model):
+    """The same network and weights, computing in float32 whatever it was trained in."""
+    text = model.to_json()
+    for mixed in PRECISIONS[2:]:
+        text = text.replace(f'"{mixed}"', '"float32"')
+    again = keras.models.model_from_json(text)
+    again.set_weights(model.get_weights())
+    return again
 
 
 def load_model(path):

@@ -132,6 +132,7 @@ def pet_flags(pets):
         data_dir=str(pets),
         image_size=64,
         fit="resize",
+        precision="auto",
         batch_size=4,
         seed=7,
         augmentation=1.0,

@@ -1,0 +1,123 @@
+"""Which hardware is found, and the precision that goes with it."""
+
+import importlib
+import subprocess
+from types import SimpleNamespace
+
+import common
+from support import devices
+from support.model_file import in_float32
+
+import keras
+import numpy as np
+import pytest
+from conftest import random_batch, without_training
+
+BUILDERS = {"Unet-keras": {"base_filters": 2}, "U2Net-keras": {"variant": "lite"}}
+BUILDERS["FCN-keras"] = {"pretrained": "none", "fc_filters": 4}
+
+
+@pytest.fixture(autouse=True)
+def float32_again():
+    yield
+    keras.config.set_dtype_policy("float32")
+
+
+@pytest.fixture
+def hardware(monkeypatch):
+    """Called with (name, compute capability) of what there is said to be."""
+
+    def have(*found):
+        monkeypatch.setattr(devices, "accelerators", lambda: list(found))
+
+    return have
+
+
+@pytest.mark.parametrize(
+    ("found", "precision"),
+    [
+        ([], "float32"),
+        ([("Tesla P100", 6.0)], "float32"),
+        ([("Tesla V100", 7.0)], "mixed_float16"),
+        ([("H100", 9.0)], "mixed_bfloat16"),
+        ([("TPU v4", float("inf"))], "mixed_bfloat16"),
+        ([("H100", 9.0), ("Tesla T4", 7.5)], "mixed_float16"),
+        ([("Radeon", 0.0), ("H100", 9.0)], "float32"),
+    ],
+)
+def test_auto_is_mixed_where_all_devices_have_it(hardware, found, precision):
+    hardware(*found)
+    common.set_up(SimpleNamespace(seed=1, precision="auto"))
+    assert keras.config.dtype_policy().name == precision
+
+
+@pytest.mark.parametrize("precision", devices.PRECISIONS[1:])
+def test_who_asks_for_a_precision_gets_it(hardware, precision):
+    hardware(("H100", 9.0))
+    common.set_up(SimpleNamespace(seed=1, precision=precision))
+    assert keras.config.dtype_policy().name == precision
+
+
+@pytest.mark.parametrize(
+    ("abilities", "number"),
+    [("8.0", 8.0), ((7, 5), 7.5), ("tpu", float("inf")), ((), 0.0), ("gfx90a", 0.0), ("gpu", 0.0)],
+)
+def test_abilities_as_the_backends_tell_them(abilities, number):
+    """JAX has text, PyTorch and TensorFlow pairs; AMD's names are no numbers."""
+    assert devices._number(abilities) == number
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("script", BUILDERS)
+def test_a_mixed_network_ends_in_float32_and_is_saved_as_such(script, precision, tmp_path):
+    """Convolutions compute in 16 bits; weights, probabilities and the saved model have 32."""
+    keras.config.set_dtype_policy(precision)
+    build = importlib.import_module(script).build_model
+    mixed = build(**BUILDERS[script])
+    convolutions = [one for one in mixed.layers if isinstance(one, keras.layers.Conv2D)]
+    assert {one.compute_dtype for one in convolutions} == {precision.removeprefix("mixed_")}
+    assert {weight.dtype for weight in mixed.trainable_weights} == {"float32"}
+    assert {output.dtype for output in mixed.outputs} == {"float32"}
+
+    keras.config.set_dtype_policy("float32")
+    plain = in_float32(mixed)
+    plain.save(tmp_path / "model.keras")
+    plain = keras.models.load_model(tmp_path / "model.keras")
+    assert {one.dtype_policy.name for one in plain.layers} == {"float32"}
+    images = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)
+    exact, rounded = (keras.tree.flatten(one(images))[0].numpy() for one in (plain, mixed))
+    assert exact.dtype == rounded.dtype == np.float32
+    np.testing.assert_allclose(exact, rounded, atol=0.05)
+    same = build(**BUILDERS[script])
+    same.set_weights(mixed.get_weights())
+    np.testing.assert_allclose(keras.tree.flatten(same(images))[0], exact, rtol=1e-5)
+
+
+def test_mixed_float16_trains_with_loss_scaling(monkeypatch, pets):
+    (fit,) = without_training(monkeypatch, pets, "unet", "--precision", "mixed_float16").fits
+    assert isinstance(fit.model.optimizer, keras.optimizers.LossScaleOptimizer)
+    mask, (guess,) = random_batch()
+    assert fit.model.compute_loss(y=mask, y_pred=guess).dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    ("printed", "status", "told"),
+    [
+        ("GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-1)\n", 0, "GPU 0: NVIDIA A100-SXM4-40GB is in"),
+        ("No devices found.\n", 0, ""),
+        ("NVIDIA-SMI has failed\n", 9, ""),
+    ],
+)
+def test_a_gpu_that_cannot_be_used_is_told(monkeypatch, printed, status, told):
+    answer = SimpleNamespace(stdout=printed, returncode=status)
+    monkeypatch.setattr(devices.shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
+    assert devices.unused_gpu().startswith(told)
+    assert bool(devices.unused_gpu()) == bool(told)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")  # hidden on purpose
+    assert devices.unused_gpu() == ""
+
+
+def test_without_a_driver_there_is_nothing_to_tell(monkeypatch):
+    monkeypatch.setattr(devices.shutil, "which", lambda name: None)
+    assert devices.unused_gpu() == ""
