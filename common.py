@@ -18,6 +18,7 @@ from support.devices import BACKEND, JIT_COMPILE, choose_precision, device, unus
 from support.epochs import Epochs
 from support.history_picture import plot_history
 from support.model_file import in_float32, save_model
+from support.outlook import Outlook
 from support.picture_cache import PictureCache
 from support.picture_files import VOID
 from support.source import Source
@@ -253,7 +254,7 @@ class Run:
             data.epochs.number = progress["epochs"]  # which counts over all stages
 
         follow = keras.callbacks.LambdaCallback(on_epoch_begin=next_epoch)
-        self.callbacks = [follow, *checkpoint.callbacks]
+        self.callbacks = [follow, *checkpoint.callbacks, Outlook()]
         precision = keras.config.dtype_policy().name
         print(f"Device: {device()}, Keras {keras.__version__} on {BACKEND}, {precision}")
         if problem := unused_gpu():

@@ -20,7 +20,7 @@ _ONLY_UNFINISHED = ("checkpoint*.npz", "best.npz", "lock", f"{BESIDE}*")
 
 # Files of this folder whose code has no say in what a training ends with.
 _DECIDES_NOTHING = {"startup", "command_line", "run_folder", "checks", "class_list", "colors"}
-_DECIDES_NOTHING |= {"attention_picture", "history_picture", "model_file"}
+_DECIDES_NOTHING |= {"attention_picture", "history_picture", "model_file", "outlook"}
 
 
 def write(path, save):
