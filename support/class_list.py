@@ -16,12 +16,12 @@ def read_classes(path, problems):
         list of str or None, the names in the order of the ids; dict or None, from
         (red, green, blue), 0 to 255, to class id, with `VOID` for a line `void RED GREEN BLUE`.
     """
-    if not path.exists():
-        return None, None
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except UnicodeDecodeError:
-        problems.append(f"{path}: is not UTF-8 text")
+    except FileNotFoundError:
+        return None, None
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"{path}: is not UTF-8 text: {error}")
         return None, None
     names, colors = [], {}
     for number, line in enumerate(lines, start=1):
@@ -39,6 +39,8 @@ def read_classes(path, problems):
             colors[color] = VOID if name.lower() in _VOID_NAMES else len(names)
         if not color or name.lower() not in _VOID_NAMES:
             names.append(name)
+    if problems:
+        return None, None
     if colors and len(names) > len([one for one in colors.values() if one != VOID]):
         problems.append(f"{path}: gives some classes a color and others none")
     if not 2 <= len(names) <= VOID:

@@ -20,7 +20,9 @@ def cut(names, missing=("test", "validation")):
     """
 
     def share(name):
-        return int(hashlib.sha256(name.encode()).hexdigest()[:13], 16) / 16**13
+        return (
+            int(hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:13], 16) / 16**13
+        )
 
     rest, splits, above = sorted(names, key=share), {}, 1.0
     for still_empty, split in zip(range(len(missing), 0, -1), missing, strict=True):
@@ -51,6 +53,11 @@ def find_splits(path, problems):
         folders["train"] = [path]
     elif not folders["train"] or (path / "images").is_dir():
         raise UserError(f"{path} needs either images/ and masks/, or train/ with these in it.")
+    problems += [
+        f"{path} has {' and '.join(one.name for one in several)}, which mean the same: keep one"
+        for several in folders.values()
+        if len(several) > 1
+    ]
     found = {split: {} for split in SPLITS}
     for split, several in folders.items():
         for folder in several:
@@ -74,7 +81,9 @@ def _find_pairs(folder, problems):
         others = []
         for path in sorted((folder / kind).rglob("*")):
             inside = path.relative_to(folder / kind)
-            if path.is_dir() or any(part.startswith((".", "__")) for part in inside.parts):
+            if path.is_dir() or any(
+                part.startswith(".") or part == "__MACOSX" for part in inside.parts
+            ):
                 continue
             name = inside.with_suffix("").as_posix()
             if not is_picture(path):

@@ -36,7 +36,12 @@ def load_folder(path):
     """
     path, problems = Path(path), []
     names, colors = read_classes(path / "classes.txt", problems)
+    if problems:
+        raise UserError(_listed(path, problems))
     splits = find_splits(path, problems)
+    if not problems and not all(splits.values()):
+        counted = ", ".join(f"{len(found)} {split}" for split, found in splits.items())
+        problems.append(f"too few pictures: {counted}; each needs one")
     pairs = [(split, name, *pair) for split, found in splits.items() for name, pair in found]
     counts, digest, unexplained = (
         {split: np.zeros(256, np.int64) for split in SPLITS},
@@ -78,6 +83,7 @@ def load_folder(path):
     by_id = {number: color for color, number in (colors or {}).items()}
     shown = {number: hex_color(color) for number, color in by_id.items()}
     facts = "\n".join([*sorted(digest), *names, *map(str, shown.items())])
+    facts = facts.encode(errors="surrogateescape")
 
     def read(split, number):
         picture, mask = files[split][number]
@@ -88,7 +94,7 @@ def load_folder(path):
     return Source(
         splits={one: numbered(functools.partial(read, one), len(files[one])) for one in files},
         title=path.name,
-        identity=hashlib.sha256(facts.encode()).hexdigest(),
+        identity=hashlib.sha256(facts).hexdigest(),
         class_names=tuple(names),
         class_colors=tuple(shown.get(one, color) for one, color in enumerate(class_colors(names))),
         damage=lambda: _find_damage(path, [picture for _, _, picture, _ in pairs]),
@@ -141,7 +147,9 @@ def _unnamed(is_binary, total, problems):
         return ["background", "foreground"]
     ids = np.flatnonzero(total[:VOID]).tolist()
     count = max(ids, default=-1) + 1
-    if len(ids) < count or not 2 <= count <= _MOST_UNNAMED:
+    if not ids:
+        problems.append("masks have the value 255 and no other, which is void")
+    elif len(ids) < count or not 2 <= count <= _MOST_UNNAMED:
         values = ", ".join(map(str, ids[:8])) + (" ..." if len(ids) > 8 else "")
         problems.append(
             f"masks have the values {values}: ids must be 0, 1, 2 and so on, two classes at least, "
@@ -158,7 +166,7 @@ def _unlearnable(names, counts):
             yield f"the {split} split is void all over"
         for name, trained, there in zip(names, learned, counts[split], strict=False):
             if there and not trained:
-                yield f"class {name} is in the {split} split, but not in training: move pictures"
+                yield f"{name} is in the {split} split, but not in training: move pictures"
 
 
 def _print_summary(path, names, counts, sizes):

@@ -1,10 +1,9 @@
 """Single files: pictures in every common form to RGB, masks to class ids."""
 
 import contextlib
-import functools
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 VOID = 255  # a mask's value for "ignore": neither trained on nor scored
 
@@ -21,14 +20,14 @@ def is_picture(path):
 
 
 def picture_size(path):
-    """Height and width as `read_image` would return them, without decoding the pixels.
+    """Height and width as `read_image` would return them; most formats say it at their beginning.
 
     Raises:
         ValueError: it is no picture. The message, one line, begins with the path.
     """
-    with _naming(path), Image.open(path) as image:
-        width, height = image.size
-        turned = image.getexif().get(_ORIENTATION) in _SWAPPED
+    with _opened(path) as image:
+        width, height = image.size  # Pillow has turned that of a TIFF already
+        turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION) in _SWAPPED
     return (width, height) if turned else (height, width)
 
 
@@ -44,19 +43,18 @@ def read_image(path):
     Raises:
         ValueError: it cannot be read. The message, one line, begins with the path.
     """
-    image = _open(path)
-    if image.mode == "F":
-        raise ValueError(f"{path}: has floating-point pixels; save it with 8 or 16 bits")
-    if image.mode.startswith("I"):  # 16 bits a pixel, and 32 where Pillow knows no better
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise ValueError(f"{path}: has values of more than 16 bits; save it with 8 or 16")
-        image = Image.fromarray((values // 257).astype(np.uint8))
-    if image.mode in ("LA", "PA", "La", "RGBa") or "transparency" in image.info:
-        image = image.convert("RGBA")
-    if image.mode == "RGBA":
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return np.array(image.convert("RGB"))
+    with _opened(path) as image:
+        image = ImageOps.exif_transpose(image)  # decodes it, too
+        if image.mode.startswith("I"):  # 16 bits a pixel, and 32 where Pillow knows no better
+            values = np.asarray(image).astype(np.int64)
+            if values.min() < 0 or values.max() > 65535:
+                raise ValueError("has values of more than 16 bits; save it with 8 or 16")
+            image = Image.fromarray((values // 257).astype(np.uint8))
+        if image.mode in ("LA", "PA", "La", "RGBa") or "transparency" in image.info:
+            image = image.convert("RGBA")
+        if image.mode == "RGBA":
+            image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+        return np.array(image.convert("RGB"))
 
 
 def read_mask(path, colors=None):
@@ -64,7 +62,8 @@ def read_mask(path, colors=None):
 
     Args:
         path: of a gray, palette or RGB picture. Of a palette its numbers count, unless `colors`
-            explains all colors in use: a program that saves space numbers them as it likes.
+            explains all colors in use: a program that saves space numbers them as it likes. One
+            bit a pixel is 0 and 255.
         colors: dict from (red, green, blue), 0 to 255, to the class id that it means.
 
     Returns:
@@ -74,54 +73,76 @@ def read_mask(path, colors=None):
         ValueError: it cannot be read. The message, one line, begins with the path.
         ColoredMask: it has colors, and `colors` is None.
     """
-    image = _open(path)
-    if image.format == "JPEG":
-        raise ValueError(
-            f"{path}: JPEG changes the values of a mask; masks must be PNG or the like"
-        )
-    if colors and image.mode == "P" and _explains(colors, image):
-        image = image.convert("RGB")
-    pixels = np.asarray(image)
-    if image.mode in ("RGB", "RGBA", "LA"):
-        pixels = pixels[..., : len(image.mode.rstrip("A"))]
-        if colors and pixels.shape[-1] == 3:
-            return _ids_of_colors(path, pixels, colors)
-        if (pixels != pixels[..., :1]).any():
-            raise ColoredMask(path, count_colors(pixels))
-        pixels = pixels[..., 0]
-    elif image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
-        raise ValueError(f"{path}: a mask cannot be of Pillow's mode {image.mode}; save it as PNG")
-    if pixels.min() < 0 or pixels.max() > VOID:
-        raise ValueError(f"{path}: has the value {pixels.max()}; class ids go from 0 to 254")
-    return pixels.astype(np.uint8)[..., None]
+    with _opened(path) as image:
+        if image.format in ("JPEG", "MPO", "WEBP"):
+            raise ValueError(f"{image.format} changes the values of a mask; save it as PNG")
+        is_gif, image = image.format == "GIF", ImageOps.exif_transpose(image)
+        if image.mode == "1":
+            image = image.convert("L")
+        elif image.mode == "P":
+            image = _without_palette(image, is_gif, colors)
+        pixels = np.asarray(image)
+        if image.mode in ("RGB", "RGBA", "LA"):
+            pixels = pixels[..., : len(image.mode.rstrip("A"))]
+            if colors and pixels.shape[-1] == 3:
+                return _ids_of_colors(pixels, colors)
+            if (pixels != pixels[..., :1]).any():
+                raise ColoredMask(count_colors(pixels))
+            pixels = pixels[..., 0]
+        elif image.mode not in ("L", "P") and not image.mode.startswith("I"):
+            raise ValueError(f"a mask cannot be of Pillow's mode {image.mode}; save it as PNG")
+        for value in (pixels.min(), pixels.max()):
+            if not 0 <= value <= VOID:
+                raise ValueError(f"has the value {value}; class ids go from 0 to 254")
+        return pixels.astype(np.uint8)[..., None]
 
 
 class ColoredMask(ValueError):
     """A mask in colors of which nobody said what they mean. `counts`: pixels of each color."""
 
-    def __init__(self, path, counts):
-        super().__init__(f"{path}: is in colors")
+    def __init__(self, counts):
+        super().__init__("is in colors")
         self.counts = counts
 
 
 @contextlib.contextmanager
-def _naming(path):
-    """Make one ValueError, beginning with the path, of all that Pillow's decoders may raise."""
+def _opened(path):
+    """A picture with its pixels still to be decoded.
+
+    Of all that its decoder and what follows may raise, one ValueError is made, whose message
+    begins with the path.
+    """
     try:
-        yield
+        # Given a name, Pillow maps uncompressed TIFF into memory, and mixes up turned ones.
+        with open(path, "rb") as file, Image.open(file) as image:
+            if image.format == "TIFF" and image.n_frames > 1:
+                raise ValueError(f"has {image.n_frames} pages; save each as a file of its own")
+            if image.mode == "F":
+                raise ValueError("has floating-point pixels; save it with 8 or 16 bits")
+            yield image
+    except ColoredMask as error:
+        error.args = (f"{path}: {error}",)
+        raise
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{path}: cannot identify its format") from error
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path}: {reason.replace(repr(str(path)), 'it')}") from error
+        raise ValueError(f"{path}: {reason}") from error
 
 
-def _open(path):
-    with _naming(path), Image.open(path) as image:
-        if image.format == "TIFF" and image.n_frames > 1:
-            raise ValueError(f"has {image.n_frames} pages; save each as a file of its own")
-        kind = image.format
-        image = ImageOps.exif_transpose(image)  # decodes it, too
-        image.format = kind
-        return image
+def _without_palette(image, is_gif, colors):
+    """A palette picture by its colors, if there is reason to; otherwise as it is.
+
+    Reasons are that `colors` has all in use, or that they are the grays of a GIF, which has no
+    other way to keep them, and are their own numbers but for white: a mask with 255 in it.
+    """
+    rgb, in_use = np.reshape(image.getpalette("RGB"), (-1, 3)), np.unique(image)
+    if colors and all(tuple(color) in colors for color in rgb[in_use].tolist()):
+        return image.convert("RGB")
+    gray = rgb[in_use, 0]
+    if is_gif and (rgb == rgb[:, :1]).all() and ((gray == in_use) | (gray == VOID)).all():
+        return image.convert("L")
+    return image
 
 
 def _packed(pixels):
@@ -139,25 +160,13 @@ def count_colors(pixels):
     }
 
 
-def _explains(colors, image):
-    """Whether all colors of a palette picture are those of classes."""
-    return all(color in colors for _, color in image.convert("RGB").getcolors(256))
-
-
-@functools.lru_cache(1)
-def _table(colors):
-    """int16 (2**24,), the class id of every color, -1 for none."""
-    table = np.full(2**24, -1, np.int16)
-    for color, number in colors:
-        table[_packed(color)] = number
-    return table
-
-
-def _ids_of_colors(path, pixels, colors):
-    ids = _table(tuple(colors.items()))[_packed(pixels)]
-    if (unknown := ids < 0).any():
+def _ids_of_colors(pixels, colors):
+    known, ids = zip(*sorted((_packed(one), number) for one, number in colors.items()), strict=True)
+    packed = _packed(pixels)
+    place = np.searchsorted(known, packed).clip(max=len(known) - 1)
+    if (unknown := np.array(known)[place] != packed).any():
         found = count_colors(pixels[unknown])
         color = max(found, key=found.get)
         more = f" and {len(found) - 1} more colors" if len(found) > 1 else ""
-        raise ValueError(f"{path}: {unknown.sum()} pixels of {color}{more}, not in classes.txt")
-    return ids.astype(np.uint8)[..., None]
+        raise ValueError(f"{unknown.sum()} pixels of {color}{more}, not in classes.txt")
+    return np.uint8(ids)[place][..., None]

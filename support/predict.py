@@ -83,7 +83,7 @@ def _label(model, facts, jobs, keep_probabilities, fit, problems):
         for band in bands:
             ids.append(band.argmax(axis=-1).astype(np.uint8))
             if keep_probabilities:
-                kept.append(band.astype(np.float16))
+                kept.append(band)
         mask = mask_image(np.concatenate(ids), colors)
         if keep_probabilities:
             arrays = {"probabilities": np.concatenate(kept), "classes": names}
