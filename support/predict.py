@@ -85,12 +85,12 @@ def _label(model, facts, jobs, keep_probabilities, fit, problems):
             if keep_probabilities:
                 kept.append(band)
         mask = mask_image(np.concatenate(ids), colors)
+        write(place["mask"], mask.save)  # first: whoever is interrupted has the masks at least
+        overlay = draw_overlay(image, mask, names, colors)
+        write(place["overlay"], lambda path: overlay.save(path, compress_level=1))
         if keep_probabilities:
             arrays = {"probabilities": np.concatenate(kept), "classes": names}
             write(place["probabilities"], lambda path: np.savez_compressed(path, **arrays))
-        overlay = draw_overlay(image, mask, names, colors)
-        write(place["overlay"], lambda path: overlay.save(path, compress_level=1))
-        write(place["mask"], mask.save)  # last: who has a mask has all
         bar.add(1)
 
     tiled, labelled = facts["fit"] == "tiles", 0

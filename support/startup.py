@@ -70,6 +70,8 @@ def launch(main):
     little memory.
     """
     go_on = "The same command, given again, goes on after the last finished epoch."
+    if "--predict" in sys.argv:
+        go_on = "The same command, given again, labels the photos that have no mask yet."
 
     def stop(number, frame):
         with contextlib.suppress(Exception):  # it may have been interrupted while printing

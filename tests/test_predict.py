@@ -1,0 +1,387 @@
+"""Masks, overlays and probabilities for photos, by models that tell three colors apart."""
+
+import signal
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import common
+from support.colors import SHARE
+from support.model_file import save_model
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import NETWORKS, main_of, run_script, start_script
+from PIL import Image
+
+NAMES, COLORS = ("dark", "bright", "red"), ("#0072B2", "#F0E442", "#D55E00")
+COLORS_RGB = np.uint8([[0, 114, 178], [240, 228, 66], [213, 94, 0]])
+PAINT = np.uint8([[0, 0, 0], [255, 255, 255], [255, 0, 0]])  # what each class looks like
+SIDE = 32  # of the square that the model sees
+RUN = Path("runs/unet/2024-05-01_10-00-00")
+
+
+def finish_run(folder, fit="tiles", side=SIDE, names=NAMES):
+    """What a finished run leaves: a model that classifies each pixel by its color alone."""
+    conv = keras.layers.Conv2D(3, 1, activation="softmax")
+    model = keras.Sequential([keras.Input((None, None, 3)), conv])
+    conv.set_weights([np.array([[[[0, 0, 6], [0, 3, -3], [0, 3, -3]]]]), np.array([3, 0, 0])])
+    classes = [{"name": name, "color": color} for name, color in zip(names, COLORS, strict=True)]
+    folder.mkdir(parents=True)
+    save_model(model, {"image_size": side, "fit": fit, "classes": classes}, folder / "model.keras")
+    (folder / "metrics.json").write_text("{}")
+    return folder
+
+
+@pytest.fixture
+def predict(tmp_path, monkeypatch):
+    """Call `common.predict` in an empty folder, in which there is a run if the test made none."""
+    monkeypatch.chdir(tmp_path)
+    flags = {"model": "", "output": "out", "probabilities": False, "overwrite": False}
+
+    def call(*photos, fit="tiles", **changed):
+        if not Path("runs").exists():
+            finish_run(RUN, fit)
+        wanted = {"predict": [*map(str, photos)], "runs_dir": "runs"}
+        common.predict("unet", SimpleNamespace(**flags | wanted | changed))
+
+    return call
+
+
+def draw(path, ids):
+    """A photo, PNG, with the colors of classes."""
+    Path(path).parent.mkdir(exist_ok=True)
+    Path(path).write_bytes(tf.io.encode_png(PAINT[ids], compression=1).numpy())
+
+
+def stripes(height, width):
+    """A third of each class."""
+    return np.repeat(np.arange(width)[None] * 3 // width, height, axis=0)
+
+
+def shown(name):
+    """The pixels of a PNG file of `out`, (H, W, 3), as any viewer shows them; not by Pillow."""
+    return tf.io.decode_png(Path("out", name).read_bytes(), channels=3).numpy()
+
+
+def mask_of(name):
+    """The class ids of a mask, by way of its colors."""
+    found = (shown(f"{name}-mask.png")[..., None, :] == COLORS_RGB).all(-1)
+    assert found.any(-1).all()
+    return found.argmax(-1)
+
+
+def files_in(folder="out"):
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+def results(*names):
+    return sorted(f"{name}-{kind}.png" for name in names for kind in ("mask", "overlay"))
+
+
+@pytest.mark.parametrize("fit", ["tiles", "resize"])
+def test_masks_have_the_sizes_and_the_classes_of_their_photos(predict, capsys, fit):
+    """Of more photos than a batch takes, in odd and in tiny sizes."""
+    sizes = [(37, 501), (501, 37), (1, 1), (5, 3), (SIDE, SIDE), (250, 250), (3, 200)]
+    wanted = {f"{number}": stripes(*size) for number, size in enumerate(sizes * 3)}
+    for name, ids in wanted.items():
+        draw(f"photos/{name}.png", ids)
+    predict("photos", fit=fit)
+    for name, ids in wanted.items():
+        mask, width = mask_of(name), ids.shape[1]
+        assert mask.shape == ids.shape
+        # Of a resized photo a pixel of the square to either side of an outline may be wrong.
+        away = np.abs(np.arange(width) + 0.5 - np.array([[1], [2]]) * width / 3).min(axis=0)
+        sure = away > (width / SIDE if fit == "resize" else 0)
+        assert sure.mean() > 0.8
+        np.testing.assert_array_equal(mask[:, sure], ids[:, sure])
+    assert files_in() == results(*wanted)
+    assert "21 of 21 photos are labelled in out\n" in capsys.readouterr().out
+
+
+def test_a_mask_holds_class_ids_and_their_colors(predict):
+    """It is a palette picture: class 1 is the number 1, and has the second color."""
+    draw("one.png", stripes(37, 50))
+    predict("one.png")
+    content = Path("out/one-mask.png").read_bytes()
+    assert content[25] == 3  # the type of the pixels in a PNG file: numbers of a palette
+    begin = content.index(b"PLTE") + 4
+    assert content[begin : begin + 9] == COLORS_RGB.tobytes()
+    np.testing.assert_array_equal(mask_of("one"), stripes(37, 50))
+
+
+def test_an_overlay_shows_the_photo_the_classes_and_a_legend_of_those_there(predict):
+    ids = np.minimum(stripes(120, 300), 1)
+    draw("one.png", ids)
+    predict("one.png")
+    page = shown("one-overlay.png").astype(int)
+    blend = PAINT[ids] + SHARE * (COLORS_RGB[ids].astype(float) - PAINT[ids])
+    assert page.shape[1:] == (300, 3)
+    np.testing.assert_allclose(page[:120], blend, atol=1)
+    below = {tuple(color) for color in page[120:].reshape(-1, 3).tolist()}
+    dark, bright, red = map(tuple, COLORS_RGB.tolist())
+    assert {dark, bright} < below  # the third class is not there
+    assert red not in below
+
+
+def test_a_legend_wider_than_the_photo_is_not_cut_off(predict):
+    finish_run(RUN, names=("a very long name", "b", "c" * 60))
+    draw("small.png", stripes(8, 6))
+    predict("small.png")
+    page = shown("small-overlay.png")
+    assert all((page[8:] == color).all(-1).sum() > 50 for color in COLORS_RGB)
+    assert (page[8:, -1] == 255).all()
+
+
+@pytest.mark.parametrize("fit", ["tiles", "resize"])
+def test_probabilities_sum_to_one_and_the_mask_has_the_largest(predict, fit):
+    image = np.random.default_rng(0).integers(0, 256, (90, 170, 3), np.uint8)
+    image[:, :60, 1:] //= 8  # red
+    Path("noise.png").write_bytes(tf.io.encode_png(image).numpy())
+    predict("noise.png", fit=fit, probabilities=True)
+    assert files_in() == [*results("noise"), "noise.npz"]
+    with np.load("out/noise.npz") as kept:
+        probabilities = kept["probabilities"].astype(float)
+        assert kept["classes"].tolist() == list(NAMES)
+    assert probabilities.shape == (90, 170, 3)
+    np.testing.assert_allclose(probabilities.sum(-1), 1, atol=1e-3)
+    if fit == "tiles":
+        red, green, blue = np.moveaxis(image / 255, -1, 0)
+        odds = np.exp([0 * red + 3, 3 * (green + blue), 6 * red - 3 * (green + blue)])
+        np.testing.assert_allclose(np.moveaxis(probabilities, -1, 0), odds / odds.sum(0), atol=1e-3)
+    mask = mask_of("noise")
+    assert set(mask.flat) == {0, 1, 2}
+    np.testing.assert_array_equal(probabilities.argmax(-1), mask)
+
+
+KINDS = [("gray.png", "L"), ("gray.jpg", "L"), ("bit.png", "1"), ("sixteen.png", "I;16")]
+KINDS += [("a.png", "RGBA"), ("a.webp", "RGBA"), ("palette.gif", "P"), ("print.tif", "CMYK")]
+
+
+@pytest.mark.parametrize(("name", "mode"), KINDS)
+def test_photos_of_all_kinds_of_pixels_are_understood(predict, name, mode):
+    """Black beside white or, where there are colors, red; what is clear counts as white."""
+    ids = np.full((16, 24), 1 if mode in ("L", "1", "I;16") else 2)
+    ids[:, :8] = 0
+    image = Image.fromarray(PAINT[ids])
+    if mode == "RGBA":
+        image.putalpha(Image.fromarray(np.uint8([[255] * 16 + [0] * 8] * 16)))
+        ids[:, 16:] = 1
+    elif mode == "I;16":
+        image = Image.fromarray(np.uint16(ids) * 65535)
+    (image if mode in (image.mode, "I;16") else image.convert(mode)).save(name)
+    predict(name)
+    np.testing.assert_array_equal(mask_of(Path(name).stem), ids)
+
+
+@pytest.mark.parametrize("fit", ["tiles", "resize"])
+def test_a_photo_is_turned_as_its_camera_says(predict, fit):
+    """A red corner on black, stored in all eight ways of EXIF; the mask is as a viewer shows it."""
+    stored = np.zeros((40, 64), int)
+    stored[:20, :32] = 2
+    turned = {1: stored, 2: stored[:, ::-1], 3: stored[::-1, ::-1], 4: stored[::-1]}
+    turned |= {5: stored.T, 6: np.rot90(stored, -1), 7: stored[::-1, ::-1].T, 8: np.rot90(stored)}
+    for number in turned:
+        exif = Image.Exif()
+        exif[0x0112] = number
+        Image.fromarray(PAINT[stored]).save(f"{number}.jpg", exif=exif, quality=95, subsampling=0)
+    predict("*.jpg", fit=fit)
+    for number, wanted in turned.items():
+        mask, page = mask_of(number), shown(f"{number}-overlay.png")
+        assert mask.shape == wanted.shape
+        assert (mask == wanted).mean() > 0.97
+        corner = PAINT[2] + SHARE * (COLORS_RGB[2].astype(float) - PAINT[2])
+        assert np.abs(page[: len(mask), : mask.shape[1]][wanted == 2] - corner).mean() < 5
+
+
+@pytest.mark.parametrize(("fit", "side"), [("tiles", 512), ("resize", 64)])
+def test_a_large_photo_has_no_seams_and_no_stairs(predict, fit, side):
+    """Done band by band, it is as if done in one piece, and from probabilities, not classes."""
+    y, x = np.ogrid[:3000, :4000]
+    ids = ((x - 1700) ** 2 + (y - 1400) ** 2 < 1300**2).astype(np.uint8)
+    draw("large.png", ids)
+    finish_run(RUN, fit, side)
+    predict("large.png")
+    wanted = ids
+    if fit == "resize":
+        model = keras.models.load_model(RUN / "model.keras")
+        square = tf.round(tf.image.resize(PAINT[ids], (side, side), antialias=True)) / 255
+        small = model.predict_on_batch(square[None].numpy())[0]
+        wanted = tf.image.resize(small, ids.shape).numpy().argmax(-1)
+        stairs = tf.image.resize(small.argmax(-1)[..., None], ids.shape, "nearest")[..., 0]
+        assert (wanted != ids).mean() < (stairs.numpy() != ids).mean() / 2
+    found = shown("large-mask.png")
+    assert found.shape == (3000, 4000, 3)
+    assert (found != COLORS_RGB[wanted])[..., 0].sum() < 10
+
+
+def test_broken_photos_are_named_and_the_others_done(predict, capsys):
+    for name in ("a", "z"):
+        draw(f"photos/{name}.png", stripes(20, 30))
+    whole = Path("photos/a.png").read_bytes()
+    Path("photos/half.png").write_bytes(whole[: len(whole) // 2])
+    Path("photos/empty.jpg").write_bytes(b"")
+    Path("photos/text.jpg").write_text("no picture")
+    with pytest.raises(common.UserError) as stopped:
+        predict("photos", "photos/missing.jpg")
+    lines = str(stopped.value).splitlines()
+    for name in ("half.png", "empty.jpg", "text.jpg", "missing.jpg"):
+        assert sum(line.startswith(f"{Path('photos', name)}: ") for line in lines) == 1
+    assert len(lines) == 4
+    assert files_in() == results("a", "z")
+    assert "2 of 5 photos are labelled in out\n" in capsys.readouterr().out
+
+
+def test_names_do_not_collide(predict):
+    photos = ["a.jpg", "a.png", "A.bmp", "one/a.jpg", "two/b.png", "one/b.png", "a-jpg.png"]
+    photos += ["a.b.png", "c.png"]
+    for number, photo in enumerate(photos):
+        draw(photo, np.full((4, 5 + number), number % 3))
+    predict(*photos, "c.png", Path("c.png").resolve())  # the same photo is done once
+    assert len({name.casefold() for name in files_in()}) == 2 * len(photos)
+    widths = [shown(name).shape[1] for name in files_in() if name.endswith("mask.png")]
+    assert sorted(widths) == list(range(5, 5 + len(photos)))
+    assert {*results("c", "a.b", "a-jpg", "a-png")} < {*files_in()}
+
+
+def test_what_is_there_is_left_alone_unless_told_otherwise(predict):
+    draw("one.png", stripes(20, 30))
+    predict("one.png")
+    Path("out/two.npz").write_bytes(b"of another program")
+    for name in ("one", "two", "three"):
+        draw(f"{name}.png", 0 * stripes(10, 10))
+    before = {name: Path("out", name).read_bytes() for name in files_in()}
+    with pytest.raises(common.UserError, match=r"2 photos .* --overwrite") as stopped:
+        predict("one.png", "two.png", "three.png", probabilities=True)
+    assert "one.png" in str(stopped.value)
+    assert {name: Path("out", name).read_bytes() for name in before} == before
+    assert {*files_in()} - {*before} == {*results("three"), "three.npz"}
+    predict("one.png", "two.png", overwrite=True, probabilities=True)
+    assert mask_of("one").shape == (10, 10)
+    assert np.load("out/two.npz")["probabilities"].shape == (10, 10, 3)
+
+
+def test_folders_and_patterns_name_the_photos_in_them(predict):
+    names = ["in/a.png", "in/B.PNG", "in/.hidden.png", "more/c.png", "more/d.png", "more/[e].png"]
+    for name in names:
+        draw(name, stripes(8, 9))
+    Path("in/notes.txt").write_text("no photo")
+    draw("in/below/f.png", stripes(8, 9))
+    predict("in", "more/[cx].png", "more/[e].png")
+    assert files_in() == results("B", "[e]", "a", "c")
+
+
+def test_results_beside_their_photos_are_not_taken_for_photos(predict):
+    draw("in/a.png", stripes(8, 9))
+    predict("in", output="in")
+    draw("in/b.png", stripes(8, 9))
+    predict("in", output="in", overwrite=True)
+    assert files_in("in") == sorted(["a.png", "b.png", *results("a", "b")])
+
+
+@pytest.mark.parametrize("wanted", ["nothing.jpg", "no/folder/", "empty", "no*.png"])
+def test_no_such_photo_is_told(predict, wanted):
+    Path("empty").mkdir()
+    with pytest.raises(common.UserError, match="there is no such picture") as stopped:
+        predict(wanted)
+    assert str(stopped.value).startswith(wanted)
+    assert stopped.value.code not in (0, None)
+
+
+def test_the_newest_finished_run_is_used_and_named(predict, capsys):
+    draw("one.png", stripes(20, 30))
+    parent = Path("runs/unet")
+    finish_run(parent / "2024-05-02_09-00-00", names=("new", "bright", "red"))
+    finish_run(parent / "2024-05-01_10-00-00", names=("old", "bright", "red"))
+    finish_run(Path("runs/fcn/2025-05-01_10-00-00"), names=("other", "bright", "red"))
+    (finish_run(parent / "2024-05-03_09-00-00") / "metrics.json").unlink()  # still training
+    moved = finish_run(Path("elsewhere"), names=("moved", "bright", "red"))
+    for wanted, model, named in [
+        ("new", "", parent / "2024-05-02_09-00-00"),
+        ("old", parent / "2024-05-01_10-00-00", parent / "2024-05-01_10-00-00"),
+        ("moved", moved / "model.keras", moved),
+    ]:
+        predict("one.png", model=str(model), output=wanted, probabilities=True)
+        assert f"{named / 'model.keras'}\n" in capsys.readouterr().out
+        assert np.load(f"{wanted}/one.npz")["classes"][0] == wanted
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("unfinished", "no finished run in {parent}: train first, or give --model FILE"),
+        ("missing", "There is no model {path}"),
+        ("folder", "There is no model {path}"),
+        ("text", "{path} is no model of a finished run"),
+        ("keras", "{path} is no model of a finished run"),
+    ],
+)
+def test_a_model_that_is_missing_or_of_another_origin_is_told(predict, kind, told):
+    (finish_run(RUN) / "metrics.json").unlink()
+    draw("one.png", stripes(20, 30))
+    path = Path("other.keras")
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "text":
+        path.write_text("no model")
+    elif kind == "keras":
+        keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(3, 1)]).save(path)
+    with pytest.raises(common.UserError) as stopped:
+        predict("one.png", model="" if kind == "unfinished" else str(path))
+    assert told.format(path=path, parent=RUN.parent) in str(stopped.value)
+    assert len(str(stopped.value).splitlines()) == 1
+    assert not Path("out").exists()
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_each_script_takes_the_newest_run_of_its_own_network(predict, network, monkeypatch):
+    draw("one.png", stripes(20, 30))
+    finish_run(Path("results") / network / "2024-05-01_10-00-00")
+    script, _ = NETWORKS[network]
+    monkeypatch.setattr("sys.argv", [script, "--predict", "one.png", "--runs-dir", "results"])
+    main_of(script)()
+    assert files_in("predictions") == results("one")
+
+
+@pytest.mark.slow
+def test_the_status_of_a_real_script_says_whether_all_photos_are_labelled(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    finish_run(RUN)
+    for name in ("a.png", "b.png"):
+        draw(f"my photos/{name}", stripes(37, 50))
+    process = run_script("Unet-keras", "--predict", "my photos/", "--output", "out", cwd=tmp_path)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert str(RUN) in process.stdout
+    assert files_in() == results("a", "b")
+
+    Path("my photos/broken.jpg").write_text("no picture")
+    flags = ["--output", "new", "--probabilities", "--model", RUN]
+    process = run_script("Unet-keras", "--predict", "my photos/*", *flags, cwd=tmp_path)
+    assert process.returncode == 1
+    assert process.stderr.startswith(f"{Path('my photos/broken.jpg')}: ")
+    assert process.stderr.count("\n") == 1
+    assert files_in("new") == sorted([*results("a", "b"), "a.npz", "b.npz"])
+
+
+@pytest.mark.slow
+def test_told_to_stop_it_leaves_whole_files_and_does_not_speak_of_epochs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    finish_run(RUN)
+    for number in range(500):
+        draw(f"photos/{number}.png", stripes(150, 170))
+    process = start_script("Unet-keras", "--predict", "photos", "--output", "out", cwd=tmp_path)
+    while process.poll() is None and not list(tmp_path.glob("out/[0-9]*-mask.png")):
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT
+    done = [path.name.removesuffix("-mask.png") for path in Path("out").glob("[0-9]*-mask.png")]
+    for name in done:
+        np.testing.assert_array_equal(mask_of(name), stripes(150, 170))
+    for path in Path("out").glob("[0-9]*-overlay.png"):
+        assert shown(path.name).shape[1] == 170
+    assert 0 < len(done) < 500
+    assert told.startswith("\nStopped.")
+    assert "epoch" not in told
