@@ -1,15 +1,15 @@
 """Masks for photos: what `--predict` does."""
 
 import collections
-import glob
-import itertools
+import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from support.model_file import load_model
 from support.overlay import draw_overlay, mask_image
-from support.picture_files import is_picture, read_image
+from support.photo_names import find_photos, places
+from support.picture_files import read_image
 from support.run_folder import write
 from support.startup import VERBOSE, UserError
 from support.tiles import predict_in_tiles
@@ -41,15 +41,17 @@ def label_photos(network, flags, fit):
     print(f"Model: {path}")
     model, facts = load_model(path)
     output, problems = Path(flags.output).expanduser(), []
-    photos = _find_photos(flags.predict, output, problems)
-    jobs = [(photo, output / name) for photo, name in zip(photos, _names(photos), strict=True)]
+    photos = find_photos(flags.predict, output, problems)
+    jobs = list(zip(photos, places(photos, output), strict=True))
     if not flags.overwrite:
-        there = [job for job in jobs if any(one.exists() for one in _results(job[1]).values())]
-        jobs = [job for job in jobs if job not in there]
+        done = [any(one.exists() for one in place.values()) for _, place in jobs]
+        there = [photo for photo, is_done in zip(photos, done, strict=True) if is_done]
+        jobs = [job for job, is_done in zip(jobs, done, strict=True) if not is_done]
         if there:
+            more = f" and {len(there) - 1} more" if there[1:] else ""
             problems.append(
-                f"{len(there)} photos are left alone, such as {there[0][0].name}: their results "
-                f"are in {output} already. Give --overwrite, or another --output."
+                f"{there[0]}{more}: left alone, for there are results in {output} already. Give "
+                "--overwrite, or another --output."
             )
     labelled = 0
     try:
@@ -79,19 +81,27 @@ def _label(model, facts, jobs, keep_probabilities, fit, problems):
             return None
 
     def finish(job, image, bands):
-        place, kept, ids = _results(job[1]), [], []
+        (photo, place), kept, ids = job, [], []
         for band in bands:
             ids.append(band.argmax(axis=-1).astype(np.uint8))
             if keep_probabilities:
                 kept.append(band)
         mask = mask_image(np.concatenate(ids), colors)
-        write(place["mask"], mask.save)  # first: whoever is interrupted has the masks at least
         overlay = draw_overlay(image, mask, names, colors)
-        write(place["overlay"], lambda path: overlay.save(path, compress_level=1))
-        if keep_probabilities:
-            arrays = {"probabilities": np.concatenate(kept), "classes": names}
-            write(place["probabilities"], lambda path: np.savez_compressed(path, **arrays))
-        bar.add(1)
+        try:
+            write(place["mask"], mask.save)  # first: whoever is interrupted has the masks at least
+            write(place["overlay"], lambda path: overlay.save(path, compress_level=1))
+            if keep_probabilities:
+                arrays = {"probabilities": np.concatenate(kept), "classes": names}
+                write(place["probabilities"], lambda path: np.savez_compressed(path, **arrays))
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:  # all others would fail, too
+                raise
+            problems.append(f"{photo}: the names of its results would be too long")
+            return False
+        finally:
+            bar.add(1)
+        return True
 
     tiled, labelled = facts["fit"] == "tiles", 0
     with ThreadPoolExecutor() as threads:
@@ -104,7 +114,7 @@ def _label(model, facts, jobs, keep_probabilities, fit, problems):
                 small = model.predict_on_batch(np.stack(fitted))
                 bands = map(_enlarged, small, [image.shape[:2] for image in images])
                 finished = threads.map(finish, loaded, images, bands)
-            labelled += len(list(finished))
+            labelled += sum(finished)
     return labelled
 
 
@@ -154,41 +164,3 @@ def _find_model(network, flags):
     if not finished:
         raise UserError(f"There is no finished run in {parent}: train first, or give --model FILE")
     return finished[-1].with_name("model.keras")
-
-
-def _find_photos(wanted, output, problems):
-    """Files by name, in folders, and by patterns, which on Windows are left to the program."""
-    found = {}
-    for one in wanted:
-        path = Path(one).expanduser()
-        if path.is_dir():
-            ours = path.resolve() == output.resolve()  # then results of before may lie there, too
-            paths = [
-                inside
-                for inside in sorted(path.iterdir())
-                if is_picture(inside) and not (ours and inside.stem.endswith(("-mask", "-overlay")))
-            ]
-        else:
-            paths = [path] if path.exists() else [*map(Path, sorted(glob.glob(str(path))))]
-        if not paths:
-            problems.append(f"{one}: there is no such picture")
-        found |= {path.resolve(): path for path in paths}
-    return list(found.values())
-
-
-def _names(photos):
-    """A name for the results of each photo: its own, with its ending where others have it, too."""
-    stems, taken = collections.Counter(photo.stem.casefold() for photo in photos), set()
-    for photo in photos:
-        alone = stems[photo.stem.casefold()] == 1
-        name = photo.stem if alone else photo.name.replace(".", "-")
-        numbered = (f"{name}-{number}" for number in itertools.count(2))
-        name = next(one for one in itertools.chain([name], numbered) if one.casefold() not in taken)
-        taken.add(name.casefold())
-        yield name
-
-
-def _results(place):
-    """The files that a photo may get, given Path of the output folder and name."""
-    endings = {"mask": "-mask.png", "overlay": "-overlay.png", "probabilities": ".npz"}
-    return {kind: place.with_name(place.name + ending) for kind, ending in endings.items()}

@@ -70,7 +70,7 @@ def launch(main):
     little memory.
     """
     go_on = "The same command, given again, goes on after the last finished epoch."
-    if "--predict" in sys.argv:
+    if any(one.partition("=")[0] == "--predict" for one in sys.argv):
         go_on = "The same command, given again, labels the photos that have no mask yet."
 
     def stop(number, frame):

@@ -253,9 +253,8 @@ def test_what_is_there_is_left_alone_unless_told_otherwise(predict):
     for name in ("one", "two", "three"):
         draw(f"{name}.png", 0 * stripes(10, 10))
     before = {name: Path("out", name).read_bytes() for name in files_in()}
-    with pytest.raises(common.UserError, match=r"2 photos .* --overwrite") as stopped:
+    with pytest.raises(common.UserError, match=r"one.png and 1 more: .* --overwrite"):
         predict("one.png", "two.png", "three.png", probabilities=True)
-    assert "one.png" in str(stopped.value)
     assert {name: Path("out", name).read_bytes() for name in before} == before
     assert {*files_in()} - {*before} == {*results("three"), "three.npz"}
     predict("one.png", "two.png", overwrite=True, probabilities=True)
@@ -273,12 +272,30 @@ def test_folders_and_patterns_name_the_photos_in_them(predict):
     assert files_in() == results("B", "[e]", "a", "c")
 
 
+def test_patterns_may_stand_for_folders_and_below_folders_with_brackets(predict):
+    for name in ("day 1/a.png", "day 2/b.png", "night [1]/c.png", "night [1]/d.jpg"):
+        draw(name, stripes(8, 9))
+    predict("day*", "night [1]/*.png")
+    assert files_in() == results("a", "b", "c")
+
+
+def test_a_name_too_long_for_its_results_is_told_and_the_others_are_done(predict, capsys):
+    for name in (f"{'a' * 245}.png", "b.png"):
+        draw(f"in/{name}", stripes(8, 9))
+    with pytest.raises(common.UserError, match=r"aaa.png: .* too long"):
+        predict("in")
+    assert set(results("b")) <= set(files_in())
+    assert "1 of 2 photos are labelled" in capsys.readouterr().out
+
+
 def test_results_beside_their_photos_are_not_taken_for_photos(predict):
     draw("in/a.png", stripes(8, 9))
     predict("in", output="in")
     draw("in/b.png", stripes(8, 9))
+    draw("in/my-mask.jpg", stripes(8, 9))
     predict("in", output="in", overwrite=True)
-    assert files_in("in") == sorted(["a.png", "b.png", *results("a", "b")])
+    photos = ["a.png", "b.png", "my-mask.jpg"]
+    assert files_in("in") == sorted([*photos, *results("a", "b", "my-mask")])
 
 
 @pytest.mark.parametrize("wanted", ["nothing.jpg", "no/folder/", "empty", "no*.png"])
