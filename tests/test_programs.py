@@ -22,6 +22,7 @@ from conftest import (
     without_training,
 )
 from matplotlib.image import imread
+from PIL import Image
 
 pytestmark = pytest.mark.slow
 
@@ -182,3 +183,38 @@ def test_the_seed_decides_the_first_weights(monkeypatch, pets, network):
     weights = first_weights("5")
     np.testing.assert_array_equal(weights, first_weights("5"))
     assert (weights != first_weights("6")).mean() > 0.5
+
+
+def test_a_folder_in_tiles_from_training_to_masks(tmp_path):
+    """Photographs of 100 x 90 and 80 x 70 pixels, of which a network sees squares of 64."""
+    folder = tmp_path / "mine"
+    rng = np.random.default_rng(0)
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    for number in range(8):
+        mask = np.zeros((90, 100) if number % 2 else (70, 80), np.uint8)
+        mask[20:50, 10 * number :] = 1
+        mask[:5] = 255
+        image = rng.integers(0, 100, (*mask.shape, 3), np.uint8) + 150 * (mask[..., None] == 1)
+        Image.fromarray(np.uint8(image)).save(folder / "images" / f"{number}.png")
+        Image.fromarray(mask).save(folder / "masks" / f"{number}.png")
+    (folder / "classes.txt").write_text("ground\nroof\n")
+
+    flags = ["--fit", "tiles", "--image-size", "64", "--batch-size", "2", "--epochs", "1"]
+    training = run_script(
+        "U2Net-keras", "--dataset", folder, *flags, "--variant", "lite", cwd=tmp_path
+    )
+    assert (training.returncode, training.stderr) == (0, "")
+    for words in ("80x70 to 100x90 pixels", "roof", "void", "tiles to 64 px"):
+        assert words in training.stdout
+    finished = finished_run(tmp_path / "runs", "u2net")
+    assert list(finished.metrics["iou"]) == ["ground", "roof"]
+    assert finished.metrics["dataset"] == str(folder)
+    assert (finished.folder / "attention.png").exists()
+
+    photo = folder / "images" / "7.png"
+    use = run_script("U2Net-keras", "--predict", photo, cwd=tmp_path)
+    assert (use.returncode, use.stderr) == (0, "")
+    assert str(finished.folder.relative_to(tmp_path)) in use.stdout
+    mask = Image.open(tmp_path / "predictions" / "7-mask.png")
+    assert (mask.mode, mask.size) == ("P", (100, 90))
