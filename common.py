@@ -8,7 +8,7 @@ resuming, errors in words) is in `support/`.
 import functools
 from dataclasses import dataclass
 
-from support import checks, run_folder  # first: this quiets TensorFlow's import
+from support import batch_norm, checks, run_folder  # noqa: F401  (first: it quiets TensorFlow)
 from support.attention_picture import plot_attention  # noqa: F401  (for the scripts, as below)
 from support.augmentation import change, random_affine, random_colors
 from support.checkpoint import Checkpoint

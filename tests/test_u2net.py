@@ -134,8 +134,8 @@ def test_attention_scores_sum_to_one():
     model = small_model()
     scores = keras.Model(model.inputs, model.get_layer("attention").output[1])
     found = scores.predict_on_batch(np.random.default_rng(0).random((1, 64, 64, 3), np.float32))
-    assert found.shape == (1, 8, 4, 4)
-    np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-5)
+    assert found.shape == (1, 8, 2, 2, 2, 2)  # from each of 2 x 2 positions to each
+    np.testing.assert_allclose(found.sum(axis=(-2, -1)), 1, rtol=1e-5)
 
 
 def compiled(model, side_weight):

@@ -1,0 +1,384 @@
+"""How fast networks and pipeline are, and how near to what the machine can do.
+
+    python benchmarks/measure.py share      a training step of each network beside its convolutions
+    python benchmarks/measure.py pipeline   pictures a second: loaded, and augmented from the cache
+    python benchmarks/measure.py growth     a step by size, batch and width; memory by pictures
+    python benchmarks/measure.py startup    from the shell to the end of the first step
+
+`--json FILE` keeps the figures, `--plot FILE` draws them. Two machines of one kind may differ by
+half, so only ratios of one run mean anything; what is compared is measured in turn.
+"""
+
+import argparse
+import importlib
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+import common  # noqa: E402  (before Keras, which it quiets)
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+from matplotlib.figure import Figure  # noqa: E402
+
+
+def unet(size, **more):
+    return importlib.import_module("Unet-keras").build_model(image_size=size, **more)
+
+
+def fcn(size, frozen):
+    model = importlib.import_module("FCN-keras").build_model(image_size=size, pretrained="none")
+    model.get_layer("vgg16").trainable = not frozen
+    return model
+
+
+def u2net(size, variant):
+    return importlib.import_module("U2Net-keras").build_model(image_size=size, variant=variant)
+
+
+NETWORKS = {
+    "unet": unet,
+    "unet, 32 filters": lambda size: unet(size, base_filters=32),
+    "fcn": lambda size: fcn(size, frozen=False),
+    "fcn, encoder frozen": lambda size: fcn(size, frozen=True),
+    "u2net full": lambda size: u2net(size, "full"),
+    "u2net lite": lambda size: u2net(size, "lite"),
+}
+
+
+def training_step(model, size, batch_size):
+    """A function that trains a model for a step on random numbers."""
+    rng, outputs = np.random.default_rng(0), len(model.outputs)
+    images = rng.random((batch_size, size, size, 3), np.float32)
+    masks = [rng.integers(0, 3, (batch_size, size, size, 1), np.uint8)] * outputs
+    losses = [common.segmentation_loss] * outputs
+    model.compile(keras.optimizers.Adam(1e-3), losses, jit_compile=common.JIT_COMPILE)
+    return lambda: model.train_on_batch(images, masks)  # returns numbers, so the step is over
+
+
+def measure_in_turn(functions, rounds):
+    """Seconds of each of several functions, by name: a drifting machine is fair to all."""
+    seconds = {name: [] for name in functions}
+    for function in functions.values():
+        for _ in range(2):  # compile, then warm up
+            function()
+    for _ in range(rounds):
+        for name, function in functions.items():
+            begin = time.perf_counter()
+            function()
+            seconds[name].append(time.perf_counter() - begin)
+    return seconds
+
+
+# --- share ------------------------------------------------------------------------------------
+
+
+def convolutions(model, behind=False):
+    """Each convolution, whether trained weights come before it, and whether its own are trained."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from convolutions(layer, behind)
+        elif isinstance(layer, keras.layers.Conv2D | keras.layers.Conv2DTranspose):
+            yield layer, behind, bool(layer.trainable_weights)
+        behind = behind or bool(layer.trainable_weights)
+
+
+def input_shapes(model, size, batch_size):
+    """The shape of what each convolution gets, by the layer's name."""
+    shapes = {}
+
+    def recorded(layer, call):
+        def record(x, *arguments, **options):
+            shapes[layer.name] = tuple(x.shape)
+            return call(x, *arguments, **options)
+
+        return record
+
+    for layer, *_ in convolutions(model):
+        layer.call = recorded(layer, layer.call)
+    model(np.zeros((batch_size, size, size, 3), np.float32))
+    for layer, *_ in convolutions(model):
+        del layer.call
+    return shapes
+
+
+def bare_convolution(layer, shape, behind, trained):
+    """The convolutions of a layer's training step and nothing else, as a function; their FLOP.
+
+    That is forward; backward to the weights if they are trained; and backward to the input if
+    trained weights come before it.
+    """
+    x, kernel = tf.random.normal(shape), tf.convert_to_tensor(layer.kernel)
+    sources = [one for one, wanted in ((x, behind), (kernel, trained)) if wanted]
+
+    def convolve(x, kernel):
+        if isinstance(layer, keras.layers.Conv2DTranspose):
+            count, height, width, _ = shape
+            step = layer.strides[0]
+            result = (count, step * height, step * width, layer.filters)
+            return tf.nn.conv2d_transpose(x, kernel, result, step)
+        return tf.nn.conv2d(x, kernel, layer.strides, "SAME", dilations=layer.dilation_rate)
+
+    @tf.function
+    def forward_and_back(x, kernel, along):
+        with tf.GradientTape() as tape:
+            wanted = [one for one, counts in ((x, behind), (kernel, trained)) if counts]
+            tape.watch(wanted)
+            result = convolve(x, kernel)
+        return result, tape.gradient(result, wanted, along) if wanted else []
+
+    result = convolve(x, kernel)
+    along = tf.random.normal(result.shape)
+    small = x if isinstance(layer, keras.layers.Conv2DTranspose) else result
+    flop = 2 * np.prod(small.shape[:3]) * np.prod(kernel.shape) * (1 + len(sources))
+    return lambda: forward_and_back(x, kernel, along)[0].numpy(), float(flop)
+
+
+def share(flags):
+    """Rows of what part of a step its bare convolutions would take."""
+    rows = []
+    for name in flags.only:
+        model = NETWORKS[name](flags.image_size)
+        shapes = input_shapes(model, flags.image_size, flags.batch_size)
+        bare, counts, flop = {}, {}, 0.0
+        for layer, behind, trained in convolutions(model):
+            key = (shapes[layer.name], layer.kernel.shape, layer.strides, layer.dilation_rate)
+            key = (type(layer), *key, behind, trained)
+            counts[key] = counts.get(key, 0) + 1
+            if key not in bare:
+                bare[key] = bare_convolution(layer, shapes[layer.name], behind, trained)
+            flop += bare[key][1]
+        functions = {key: function for key, (function, _) in bare.items()}
+        functions["step"] = training_step(model, flags.image_size, flags.batch_size)
+        seconds = {
+            key: statistics.median(some)
+            for key, some in measure_in_turn(functions, flags.rounds).items()
+        }
+        step = seconds.pop("step")
+        limit = sum(counts[key] * one for key, one in seconds.items())
+        rows.append(
+            {
+                "network": name,
+                "parameters": model.count_params(),
+                "step, s": step,
+                "GFLOP": flop / 1e9,
+                "GFLOP/s": flop / step / 1e9,
+                "convolutions, s": limit,
+                "share of the limit": limit / step,
+            }
+        )
+        keras.backend.clear_session()
+    return rows
+
+
+# --- pipeline ---------------------------------------------------------------------------------
+
+
+def pipeline(flags):
+    """Rows of pictures a second, from their files and from the cache, and what training takes."""
+    options = {"dataset": flags.dataset, "data_dir": flags.data_dir, "image_size": flags.image_size}
+    options |= {"fit": "resize", "batch_size": flags.batch_size, "seed": 1, "augmentation": 0.5}
+    begin = time.perf_counter()
+    data = common.load_data(SimpleNamespace(**options))
+    rows = [
+        {
+            "what": "load, decode, resize",
+            "pictures/s": sum(data.counts.values()) / (time.perf_counter() - begin),
+        }
+    ]
+
+    def epoch():
+        for _ in data.train:
+            pass
+
+    seconds = statistics.median(measure_in_turn({"": epoch}, flags.rounds)[""])
+    pictures = len(data.train) * flags.batch_size
+    rows.append({"what": "augment, from the cache", "pictures/s": pictures / seconds})
+    for name in flags.only:
+        step = training_step(NETWORKS[name](flags.image_size), flags.image_size, flags.batch_size)
+        seconds = statistics.median(measure_in_turn({"": step}, 3)[""])
+        rows.append({"what": f"{name} takes", "pictures/s": flags.batch_size / seconds})
+        keras.backend.clear_session()
+    return rows
+
+
+# --- growth -----------------------------------------------------------------------------------
+
+
+def growth(flags):
+    """Rows of U-Net's step by size, batch and width, and of the cache's memory by pictures."""
+    rows = []
+    base = {"size": 64, "batch": 8, "filters": 16}
+    for what, values in {
+        "size": (64, 128, 256),
+        "batch": (4, 8, 16, 32),
+        "filters": (8, 16, 32, 64),
+    }.items():
+        functions = {}
+        for value in values:
+            size, batch, filters = (base | {what: value}).values()
+            functions[value] = training_step(unet(size, base_filters=filters), size, batch)
+        for value, seconds in measure_in_turn(functions, flags.rounds).items():
+            rows.append({"by": what, "value": value, "step, s": statistics.median(seconds)})
+    for count in (500, 1000, 2000, 4000):
+        code = (
+            "import sys; sys.path.insert(0, sys.argv[1]); import resource, numpy as np\n"
+            "from support.picture_cache import PictureCache\n"
+            "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+            "before = peak()\n"
+            "pair = lambda: [np.ones((128, 128, channels), np.uint8) for channels in (3, 1)]\n"
+            "kept = PictureCache(pair() for _ in range(int(sys.argv[2]))); print(peak() - before)"
+        )
+        command = [sys.executable, "-c", code, str(ROOT), str(count)]
+        kilobytes = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        rows.append({"by": "pictures", "value": count, "memory, MB": int(kilobytes) / 1000})
+    return rows
+
+
+# --- startup ----------------------------------------------------------------------------------
+
+STARTUP = """
+import sys, time
+sys.path.insert(0, sys.argv[2])
+import importlib
+script = importlib.import_module(sys.argv[3])
+import common, keras
+marks = [("imports", time.time())]
+load = common.load_data
+def load_data(flags):
+    data = load(flags)
+    marks.append(("data", time.time()))
+    return data
+common.load_data = load_data
+class Stop(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        marks.append(("first step", time.time()))
+        before = float(sys.argv[1])
+        for name, moment in marks:
+            print("PHASE", name, moment - before, sep=";")
+            before = moment
+        sys.stdout.flush()
+        import os
+        os._exit(0)
+fit = keras.Model.fit
+def timed(model, *arguments, callbacks, **options):
+    marks.append(("network", time.time()))
+    return fit(model, *arguments, callbacks=[*callbacks, Stop()], **options)
+keras.Model.fit = timed
+sys.argv = [script.__file__, *sys.argv[4:]]
+script.main()
+"""
+
+
+def startup(flags):
+    """Rows of seconds by phase, for each script's default network and U2-Net lite."""
+    rows = []
+    for script, *more in (
+        ["Unet-keras"],
+        ["U2Net-keras", "--variant", "lite"],
+        ["U2Net-keras"],
+        ["FCN-keras", "--pretrained", "none"],
+    ):
+        with tempfile.TemporaryDirectory() as runs:
+            options = ["--dataset", flags.dataset, "--data-dir", flags.data_dir, "--runs-dir", runs]
+            options += [
+                "--image-size",
+                str(flags.image_size),
+                "--batch-size",
+                str(flags.batch_size),
+            ]
+            command = [
+                sys.executable,
+                "-c",
+                STARTUP,
+                str(time.time()),
+                str(ROOT),
+                script,
+                *options,
+                *more,
+            ]
+            out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        phases = [line.split(";")[1:] for line in out.splitlines() if line.startswith("PHASE")]
+        row = {"script": " ".join([script, *more])} | {name: float(value) for name, value in phases}
+        rows.append(row | {"in all, s": sum(float(value) for _, value in phases)})
+    return rows
+
+
+# --- output -----------------------------------------------------------------------------------
+
+
+def print_table(rows):
+    """Rows, which are dicts, as a table; a column for each key."""
+    columns = list(dict.fromkeys(key for row in rows for key in row))
+
+    def text(value):
+        return (
+            f"{value:,.3g}"
+            if isinstance(value, float) and abs(value) < 1000
+            else f"{value:,.0f}"
+            if isinstance(value, int | float)
+            else str(value)
+        )
+
+    table = [columns, *([text(row.get(key, "")) for key in columns] for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for line in table:
+        print("  ".join(value.rjust(width) for value, width in zip(line, widths, strict=True)))
+
+
+def plot(path, title, rows):
+    """A bar for each row, a panel for each column of numbers."""
+    numbers = [
+        key
+        for key in dict.fromkeys(k for row in rows for k in row)
+        if key != "value" and any(isinstance(row.get(key), float) for row in rows)
+    ]
+    figure = Figure(figsize=(3.2 * len(numbers), 1.2 + 0.4 * len(rows)), layout="constrained")
+    for axis, key in zip(figure.subplots(1, len(numbers), squeeze=False)[0], numbers, strict=True):
+        some = [row for row in rows if key in row]
+        labels = [
+            " ".join(
+                str(row[k]) for k in row if not isinstance(row[k], float) and k != "parameters"
+            )
+            for row in some
+        ]
+        axis.barh(labels, [row[key] for row in some], color="#0072B2")
+        axis.invert_yaxis()
+        axis.set_title(key)
+    figure.suptitle(title)
+    figure.savefig(path)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("what", choices=["share", "pipeline", "growth", "startup"])
+    parser.add_argument("--only", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--dataset", default="synthetic")
+    parser.add_argument("--data-dir", default="~/tensorflow_datasets")
+    parser.add_argument("--image-size", type=int, default=128)
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path)
+    flags = parser.parse_args()
+    rows = globals()[flags.what](flags)
+    title = f"{common.device()}, {flags.image_size} px, {flags.batch_size} pictures a step"
+    print(title)
+    print_table(rows)
+    if flags.json:
+        flags.json.write_text(json.dumps({"machine": title, "rows": rows}, indent=2) + "\n")
+    if flags.plot:
+        plot(flags.plot, title, rows)
+
+
+if __name__ == "__main__":
+    main()
