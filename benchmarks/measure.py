@@ -359,6 +359,7 @@ def plot(path, title, rows):
 
 
 def main():
+    tf.get_logger().setLevel("ERROR")  # each bare convolution is a function of its own, on purpose
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("what", choices=["share", "pipeline", "growth", "startup"])
     parser.add_argument("--only", nargs="+", choices=NETWORKS, default=list(NETWORKS))
