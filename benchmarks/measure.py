@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import common  # noqa: E402  (before Keras, which it quiets)
+from support.picture_cache import PictureCache  # noqa: E402
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
@@ -230,17 +232,19 @@ def growth(flags):
         for value, seconds in measure_in_turn(functions, flags.rounds).items():
             rows.append({"by": what, "value": value, "step, s": statistics.median(seconds)})
     for count in (500, 1000, 2000, 4000):
-        code = (
-            "import sys; sys.path.insert(0, sys.argv[1]); import resource, numpy as np\n"
-            "from support.picture_cache import PictureCache\n"
-            "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-            "before = peak()\n"
-            "pair = lambda: [np.ones((128, 128, channels), np.uint8) for channels in (3, 1)]\n"
-            "kept = PictureCache(pair() for _ in range(int(sys.argv[2]))); print(peak() - before)"
+        tracemalloc.start()
+        pairs = (
+            [np.ones((128, 128, channels), np.uint8) for channels in (3, 1)] for _ in range(count)
         )
-        command = [sys.executable, "-c", code, str(ROOT), str(count)]
-        kilobytes = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-        rows.append({"by": "pictures", "value": count, "memory, MB": int(kilobytes) / 1000})
+        kept = PictureCache(map(tuple, pairs))
+        rows.append(
+            {
+                "by": "pictures",
+                "value": len(kept),
+                "memory, MB": tracemalloc.get_traced_memory()[0] / 1e6,
+            }
+        )
+        tracemalloc.stop()
     return rows
 
 
@@ -252,7 +256,7 @@ sys.path.insert(0, sys.argv[2])
 import importlib
 script = importlib.import_module(sys.argv[3])
 import common, keras
-marks = [("imports", time.time())]
+begin, marks = float(sys.argv[1]), [("imports", time.time())]
 load = common.load_data
 def load_data(flags):
     data = load(flags)
@@ -262,7 +266,7 @@ common.load_data = load_data
 class Stop(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         marks.append(("first step", time.time()))
-        before = float(sys.argv[1])
+        before = begin
         for name, moment in marks:
             print("PHASE", name, moment - before, sep=";")
             before = moment
@@ -306,7 +310,7 @@ def startup(flags):
                 *options,
                 *more,
             ]
-            out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
         phases = [line.split(";")[1:] for line in out.splitlines() if line.startswith("PHASE")]
         row = {"script": " ".join([script, *more])} | {name: float(value) for name, value in phases}
         rows.append(row | {"in all, s": sum(float(value) for _, value in phases)})
@@ -373,6 +377,8 @@ def main():
     flags = parser.parse_args()
     rows = globals()[flags.what](flags)
     title = f"{common.device()}, {flags.image_size} px, {flags.batch_size} pictures a step"
+    if flags.what == "growth":
+        title = f"{common.device()}, U-Net: 64 px, 8 pictures, 16 filters, but for what is named"
     print(title)
     print_table(rows)
     if flags.json:
