@@ -5,6 +5,7 @@ import hashlib
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 from support.class_list import example, read_classes
 from support.colors import class_colors, hex_color
@@ -40,49 +41,32 @@ def load_folder(path):
         raise UserError(_listed(path, problems))
     splits = find_splits(path, problems)
     if not problems and not all(splits.values()):
-        counted = ", ".join(f"{len(found)} {split}" for split, found in splits.items())
+        counted = ", ".join(f"{len(named)} {split}" for split, named in splits.items())
         problems.append(f"too few pictures: {counted}; each needs one")
-    pairs = [(split, name, *pair) for split, found in splits.items() for name, pair in found]
-    counts, digest, unexplained = (
-        {split: np.zeros(256, np.int64) for split in SPLITS},
-        [],
-        Counter(),
-    )
-    sizes, beyond = [], {}
-    with ThreadPoolExecutor() as threads:
-        facts = threads.map(lambda pair: _examine(*pair[2:], colors), pairs)
-        for (split, name, _, mask), fact in zip(pairs, facts, strict=True):
-            if isinstance(fact, ColoredMask):
-                unexplained.update(fact.counts)
-            elif isinstance(fact, ValueError):
-                problems.append(str(fact))
-            else:
-                size, found, content = fact
-                sizes.append(size)
-                counts[split] += found
-                digest.append(f"{split} {name} {content}")
-                beyond[mask] = int(np.flatnonzero(found[:VOID]).max(initial=0))
-    if unexplained:
-        problems.append(example(path, unexplained))
+    pairs = [(split, name, *pair) for split, named in splits.items() for name, pair in named]
+    found = _look_through(pairs, colors, problems)
+    if found.unexplained:
+        problems.append(example(path, found.unexplained))
+    counts = found.counts
     total = sum(counts.values())
     may_be_binary = names is None or (len(names) == 2 and VOID not in (colors or {}).values())
     is_binary = bool(may_be_binary and total[0] and total[VOID] and not total[1:VOID].any())
-    for found in counts.values() if is_binary else ():
-        found[[1, VOID]] = found[VOID], 0
+    for pixels in counts.values() if is_binary else ():
+        pixels[[1, VOID]] = pixels[VOID], 0
     if not problems:
         names = names or _unnamed(is_binary, total, problems)
         problems += [
             f"{mask}: has the value {highest}, but classes.txt has {len(names)} classes, from 0"
-            for mask, highest in beyond.items()
+            for mask, highest in found.highest.items()
             if highest >= len(names)
         ]
         problems += _unlearnable(names, counts)
     if problems:
         raise UserError(_listed(path, problems))
-    _print_summary(path, names, counts, sizes)
+    _print_summary(path, names, counts, found.sizes)
     by_id = {number: color for color, number in (colors or {}).items()}
     shown = {number: hex_color(color) for number, color in by_id.items()}
-    facts = "\n".join([*sorted(digest), *names, *map(str, shown.items())])
+    facts = "\n".join([*sorted(found.digest), *names, *map(str, shown.items())])
     facts = facts.encode(errors="surrogateescape")
 
     def read(split, number):
@@ -90,7 +74,7 @@ def load_folder(path):
         image, ids = read_image(picture), read_mask(mask, colors)
         return image, np.minimum(ids, 1) if is_binary else ids
 
-    files = {split: [pair for _, pair in found] for split, found in splits.items()}
+    files = {split: [pair for _, pair in named] for split, named in splits.items()}
     return Source(
         splits={one: numbered(functools.partial(read, one), len(files[one])) for one in files},
         title=path.name,
@@ -100,6 +84,31 @@ def load_folder(path):
         damage=lambda: _find_damage(path, [picture for _, _, picture, _ in pairs]),
         again=read,
     )
+
+
+def _look_through(pairs, colors, problems):
+    """What all files hold.
+
+    Returns:
+        SimpleNamespace with `sizes` of the pictures; `counts`, pixels of each id by split;
+        `highest` id by mask; `digest`, a line a pair; `unexplained`, pixels by color.
+    """
+    counts = {split: np.zeros(256, np.int64) for split in SPLITS}
+    found = SimpleNamespace(sizes=[], counts=counts, highest={}, digest=[], unexplained=Counter())
+    with ThreadPoolExecutor() as threads:
+        facts = threads.map(lambda pair: _examine(*pair[2:], colors), pairs)
+        for (split, name, _, mask), fact in zip(pairs, facts, strict=True):
+            if isinstance(fact, ColoredMask):
+                found.unexplained.update(fact.counts)
+            elif isinstance(fact, ValueError):
+                problems.append(str(fact))
+            else:
+                size, pixels, content = fact
+                found.sizes.append(size)
+                found.counts[split] += pixels
+                found.highest[mask] = int(np.flatnonzero(pixels[:VOID]).max(initial=0))
+                found.digest.append(f"{split} {name} {content}")
+    return found
 
 
 def _find_damage(path, pictures):
