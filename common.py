@@ -12,7 +12,7 @@ from support import batch_norm, checks, run_folder  # noqa: F401  (first: it qui
 from support.attention_picture import plot_attention  # noqa: F401  (for the scripts, as below)
 from support.augmentation import change, random_affine, random_colors
 from support.checkpoint import Checkpoint
-from support.colors import SHARE, legend, palette
+from support.colors import lay_over, legend, palette
 from support.command_line import parse_flags, refuse  # noqa: F401
 from support.devices import BACKEND, JIT_COMPILE, choose_precision, device, unused_gpu
 from support.epochs import Epochs
@@ -441,7 +441,7 @@ def plot_predictions(path, model, data, confusions, title, rows=6):
     shown = {number: picture for number, picture in pictures if number in chosen}
     colors, seen = palette(data.class_colors) / 255, set()
 
-    figure = Figure(figsize=(9, 2.4 * len(chosen) + 0.6))
+    figure = Figure(figsize=(9, 2.4 * len(chosen) + 0.7), layout="constrained")
     axes = figure.subplots(len(chosen), 4, squeeze=False)
     for row, number, rank in zip(axes, chosen, ranks, strict=True):
         image, mask = shown[number]
@@ -453,12 +453,12 @@ def plot_predictions(path, model, data, confusions, title, rows=6):
             f"picture, rank {rank + 1} of {len(judged)}": image,
             "truth": colors[mask],
             f"prediction, IoU {scores[number]:.2f}": colors[predicted],
-            "overlay": image + SHARE * (colors[predicted] - image),
+            "overlay": lay_over(image, predicted, data.class_names, data.class_colors),
         }
         for axis, (name, panel) in zip(row, panels.items(), strict=True):
             axis.imshow(panel, interpolation="nearest")
             axis.set_title(name, fontsize=9)
-            axis.axis("off")
+            axis.set(xticks=[], yticks=[])  # the frame stays: void is as white as the paper
     figure.suptitle(f"{title}: test pictures from best to worst")
     legend(figure, data.class_names, data.class_colors, seen)
     run_folder.write(path, figure.savefig)

@@ -37,8 +37,10 @@ def read_classes(path, problems):
             problems.append(f"{path}, line {number}: twice there, or a color beyond 255: {line}")
         if color:
             colors[color] = VOID if name.lower() in _VOID_NAMES else len(names)
-        if not color or name.lower() not in _VOID_NAMES:
+        if name.lower() not in _VOID_NAMES:
             names.append(name)
+        elif not color:
+            problems.append(f"{path}, line {number}: {name} takes a color; as a number it is 255")
     if problems:
         return None, None
     if colors and len(names) > len([one for one in colors.values() if one != VOID]):
@@ -48,11 +50,12 @@ def read_classes(path, problems):
     return names, colors or None
 
 
-def example(folder, counts):
+def example(folder, counts, names):
     """What to write into classes.txt, in words, for masks in colors that it does not explain.
 
     Args:
         folder: Path. counts: Counter of pixels by (red, green, blue).
+        names: list of those that classes.txt has, without colors; or None.
     """
     found = counts.most_common(12)
     lines = [
@@ -65,7 +68,8 @@ def example(folder, counts):
         )
     return "\n".join(
         [
-            "masks are in colors that nobody has explained.",
+            "masks are in colors that nobody has explained"
+            + (": classes.txt has names alone." if names else "."),
             f"  Write {folder / 'classes.txt'} with a line for each color, but with your names",
             "  (a line with the name void leaves its pixels out):",
             *lines,

@@ -42,11 +42,28 @@ def palette(colors):
     return table
 
 
-def legend(figure, names, colors, ids):
-    """A legend at the bottom of a figure, of the classes that occur in it; makes room for it.
+def lay_over(image, ids, names, colors):
+    """The classes laid over a picture, which shines through; `background` leaves it as it is.
 
     Args:
-        figure: matplotlib Figure without a layout of its own.
+        image: (H, W, 3) from 0 to 255, or float from 0 to 1. ids: uint8 (H, W).
+        names, colors: of the classes.
+
+    Returns:
+        float32 (H, W, 3), in the range of the picture.
+    """
+    share = np.full((256, 1), SHARE, np.float32)
+    share[[number for number, name in enumerate(names) if name.lower() == "background"]] = 0
+    full = 1 if image.dtype.kind == "f" else 255
+    table = np.float32(palette(colors)) * (full / np.float32(255))
+    return image + share[ids] * (table[ids] - image)
+
+
+def legend(figure, names, colors, ids):
+    """A legend below a figure with constrained layout, of the classes that occur in it.
+
+    Args:
+        figure: matplotlib Figure.
         names, colors: of all classes.
         ids: set of those that occur, `VOID` too.
     """
@@ -54,6 +71,4 @@ def legend(figure, names, colors, ids):
     shown = [listed[one] for one in sorted(ids - {VOID})] + [("void", "white")] * (VOID in ids)
     patches = [Patch(facecolor=color, edgecolor="black", label=name) for name, color in shown]
     columns = min(len(patches), 6)
-    height = (0.3 * -(-len(patches) // columns) + 0.1) / figure.get_figheight()
-    figure.tight_layout(rect=(0, height, 1, 0.99))
-    figure.legend(handles=patches, loc="lower center", ncols=columns, frameon=False)
+    figure.legend(handles=patches, loc="outside lower center", ncols=columns, frameon=False)

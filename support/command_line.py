@@ -13,7 +13,7 @@ DATASETS = ("oxford_iiit_pet", "synthetic")
 
 def _no_dataset(value):
     known = value in DATASETS or (value.strip() and os.path.isdir(os.path.expanduser(value)))
-    return None if known else f"one of {', '.join(DATASETS)} or a folder with pictures and masks"
+    return None if known else f"one of {', '.join(DATASETS)} or a folder that exists"
 
 
 # What every script allows, by flag name; `parse_flags` explains the forms.

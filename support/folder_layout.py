@@ -58,6 +58,15 @@ def find_splits(path, problems):
         for several in folders.values()
         if len(several) > 1
     ]
+    if folders["train"] != [path]:
+        known = {name for names in SPLITS.values() for name in names}
+        problems += [
+            f"{one.parent} is no split: they are train/, val/ and test/"
+            for one in sorted(path.glob("*/images"))
+            if one.parent.name not in known
+        ]
+        for split in [split for split, several in folders.items() if not several]:
+            print(f"{path} has no folder for {split}: a tenth of train/ is kept for it")
     found = {split: {} for split in SPLITS}
     for split, several in folders.items():
         for folder in several:

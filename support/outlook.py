@@ -21,7 +21,8 @@ class Outlook(keras.callbacks.Callback):
             print("Compiling the first step, which may take a minute ...", flush=True)
         elif not self._told:
             self._told = True
-            print(f"About {duration(left * self._epoch_seconds)} for the {left} epochs to come")
+            epochs = f"{left} epochs" if left > 1 else "last epoch"
+            print(f"About {duration(left * self._epoch_seconds)} for the {epochs} to come")
         self._first_step_over = None
 
     def on_train_batch_end(self, batch, logs=None):

@@ -1,6 +1,6 @@
 """A mask that looks right in any viewer, and the photo with its classes laid over it."""
 
-from support.colors import SHARE, palette
+from support.colors import lay_over, palette
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
@@ -26,7 +26,8 @@ def draw_overlay(image, mask, names, colors):
     Returns:
         PIL.Image.Image, as wide as the photo (or as the legend takes), and higher.
     """
-    blend = Image.blend(Image.fromarray(image), mask.convert("RGB"), SHARE)
+    blend = lay_over(image, np.asarray(mask), names, colors)
+    blend = Image.fromarray(np.rint(blend).astype(np.uint8))
     font = ImageFont.load_default(min(max(12, blend.width // 40), 80))
     line = round(1.5 * font.size)
     entries, x, y = [], line // 2, blend.height + line // 2

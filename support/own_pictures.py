@@ -46,7 +46,7 @@ def load_folder(path):
     pairs = [(split, name, *pair) for split, named in splits.items() for name, pair in named]
     found = _look_through(pairs, colors, problems)
     if found.unexplained:
-        problems.append(example(path, found.unexplained))
+        problems.append(example(path, found.unexplained, names))
     counts = found.counts
     total = sum(counts.values())
     may_be_binary = names is None or (len(names) == 2 and VOID not in (colors or {}).values())
@@ -56,7 +56,8 @@ def load_folder(path):
     if not problems:
         names = names or _unnamed(is_binary, total, problems)
         problems += [
-            f"{mask}: has the value {highest}, but classes.txt has {len(names)} classes, from 0"
+            f"{mask}: has the value {highest}, but classes.txt has {len(names)} classes, from 0: "
+            f"allowed are 0 to {len(names) - 1}, and 255 for void"
             for mask, highest in found.highest.items()
             if highest >= len(names)
         ]

@@ -168,5 +168,6 @@ def _ids_of_colors(pixels, colors):
         found = count_colors(pixels[unknown])
         color = max(found, key=found.get)
         more = f" and {len(found) - 1} more colors" if len(found) > 1 else ""
-        raise ValueError(f"{unknown.sum()} pixels of {color}{more}, not in classes.txt")
+        why = ". JPEG or smooth resizing makes so many" if len(found) > 20 else ""
+        raise ValueError(f"{unknown.sum()} pixels of {color}{more}, not in classes.txt{why}")
     return np.uint8(ids)[place][..., None]

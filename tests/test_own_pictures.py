@@ -391,6 +391,29 @@ def test_pictures_in_both_val_and_validation_are_kept_or_refused(tmp_path):
     assert len(found["validation"]) == 6 or problems
 
 
+def test_a_misspelled_split_is_not_passed_over(tmp_path):
+    """Its pictures would be forgotten, and those of the test be taken from training instead."""
+    for folder in ("train", "val", "tests"):
+        draw(tmp_path / folder, 6)
+    (line,) = refusal(tmp_path)
+    assert line == f"  {tmp_path / 'tests'} is no split: they are train/, val/ and test/"
+
+
+def test_where_a_split_is_missing_it_is_told_whence_it_is_taken(tmp_path, capsys):
+    draw(tmp_path / "train", 6)
+    draw(tmp_path / "test", 3)
+    load_folder(tmp_path)
+    out = capsys.readouterr().out
+    assert f"{tmp_path} has no folder for validation: a tenth of train/ is kept for it\n" in out
+    assert "no folder for test" not in out
+
+
+def test_void_without_a_color_is_not_taken_for_a_class(sound):
+    write(sound, {"classes.txt": b"a\nb\nVoid\n"})
+    (line,) = refusal(sound)
+    assert line.endswith("classes.txt, line 3: Void takes a color; as a number it is 255")
+
+
 def test_files_that_systems_leave_behind_are_left_out(sound, capsys):
     left = (".DS_Store", "._03.png", "Thumbs.db", "desktop.ini", "__MACOSX/._a.png", ".trash/a.png")
     write(sound, {f"{kind}/{name}": b"" for kind in ("images", "masks") for name in left})
