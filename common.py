@@ -245,7 +245,7 @@ class Run:
     def __init__(self, network, flags, data, metric="mean_iou"):
         self.flags, self.data, self.metric = flags, data, metric
         facts = {"data": data.identity, "device": device()}
-        facts["precision"] = keras.config.dtype_policy().name  # in place of "auto"
+        precision = facts["precision"] = keras.config.dtype_policy().name  # in place of "auto"
         self.folder, self._lock = run_folder.begin(network, flags, facts, code=[__file__])
         checkpoint = Checkpoint(self.folder, metric, flags.patience)
         self.progress = progress = checkpoint.progress
@@ -255,7 +255,6 @@ class Run:
 
         follow = keras.callbacks.LambdaCallback(on_epoch_begin=next_epoch)
         self.callbacks = [follow, *checkpoint.callbacks, Outlook()]
-        precision = keras.config.dtype_policy().name
         print(f"Device: {device()}, Keras {keras.__version__} on {BACKEND}, {precision}")
         if problem := unused_gpu():
             print(problem)
@@ -480,7 +479,8 @@ def predict(network, flags):
     from support.predict import label_photos  # here, because training does without it
 
     def as_in_training(image, size):
-        image, _ = normalize(*resize(image, image[..., :1], size))
+        pair = image, image[..., :1]
+        image, _ = normalize(*(resize(*pair, size) if size else pair))
         return image.numpy()
 
     label_photos(network, flags, as_in_training)

@@ -120,7 +120,6 @@ def bare_convolution(layer, shape, behind, trained):
     trained weights come before it.
     """
     x, kernel = tf.random.normal(shape), tf.convert_to_tensor(layer.kernel)
-    sources = [one for one, wanted in ((x, behind), (kernel, trained)) if wanted]
 
     def convolve(x, kernel):
         if isinstance(layer, keras.layers.Conv2DTranspose):
@@ -141,7 +140,7 @@ def bare_convolution(layer, shape, behind, trained):
     result = convolve(x, kernel)
     along = tf.random.normal(result.shape)
     small = x if isinstance(layer, keras.layers.Conv2DTranspose) else result
-    flop = 2 * np.prod(small.shape[:3]) * np.prod(kernel.shape) * (1 + len(sources))
+    flop = 2 * np.prod(small.shape[:3]) * np.prod(kernel.shape) * (1 + behind + trained)
     return lambda: forward_and_back(x, kernel, along)[0].numpy(), float(flop)
 
 

@@ -13,16 +13,15 @@ def cut(names, missing=("test", "validation")):
     """Give a tenth of the names to each missing split, at least one, and the rest to training.
 
     A hash of each name decides, so that another picture moves none of the others; only splits
-    that would be empty borrow their first one.
+    that would be empty borrow the one that is nearest.
 
     Returns:
         dict from split to list of names.
     """
 
     def share(name):
-        return (
-            int(hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()[:13], 16) / 16**13
-        )
+        digest = hashlib.sha256(name.encode(errors="surrogateescape")).hexdigest()
+        return int(digest[:13], 16) / 16**13
 
     rest, splits, above = sorted(names, key=share), {}, 1.0
     for still_empty, split in zip(range(len(missing), 0, -1), missing, strict=True):
@@ -71,14 +70,11 @@ def find_splits(path, problems):
     for split, several in folders.items():
         for folder in several:
             found[split] |= _find_pairs(folder, problems)
+    train = found["train"]
     missing = [split for split in ("test", "validation") if not folders[split]]
-    by_split = {split: list(pairs) for split, pairs in found.items()}
-    by_split |= cut(found["train"], missing)
-    everything = {name: pair for split in missing for name, pair in found["train"].items()}
-    return {
-        split: [(name, (everything | found[split])[name]) for name in sorted(by_split[split])]
-        for split in SPLITS
-    }
+    for split, names in cut(train, missing).items():
+        found[split] = {name: train[name] for name in names}
+    return {split: sorted(pairs.items()) for split, pairs in found.items()}
 
 
 def _find_pairs(folder, problems):

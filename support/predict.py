@@ -31,7 +31,7 @@ def label_photos(network, flags, fit):
         flags: Namespace with `predict` (list of files, folders and patterns), `model`, `output`,
             `probabilities`, `overwrite` and `runs_dir`.
         fit: callable from uint8 (H, W, 3) and the side of a square to float32 (S, S, 3), as in
-            training.
+            training; given None as the side, it keeps the size.
 
     Raises:
         UserError: there is no model or no room; or, after all others are done, a photo that
@@ -74,7 +74,7 @@ def _label(model, facts, jobs, keep_probabilities, fit, problems):
     def load(job):
         try:
             image = read_image(job[0])
-            return job, image, np.float32(image / np.float32(255)) if tiled else fit(image, size)
+            return job, image, fit(image, None if tiled else size)
         except ValueError as error:
             problems.append(str(error))
             bar.add(1)
