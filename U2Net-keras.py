@@ -204,10 +204,10 @@ def main():
         callbacks=run.callbacks,
         verbose=common.VERBOSE,
     )
+    attention = None
     if flags.self_attention:
         attention = keras.Model(model.input, model.get_layer("attention").output[1])
-        common.plot_attention(run.folder / "attention.png", attention, model, data)
-    run.finish(model)
+    run.finish(model, attention)
 
 
 if __name__ == "__main__":

@@ -8,22 +8,23 @@ resuming, errors in words) is in `support/`.
 import functools
 from dataclasses import dataclass
 
-from support import batch_norm, checks, run_folder  # noqa: F401  (first: it quiets TensorFlow)
-from support.attention_picture import plot_attention  # noqa: F401  (for the scripts, as below)
+from support import batch_norm, checks, devices, machines, run_folder  # noqa: F401  (first: it is quiet)
+from support.attention_picture import plot_attention
 from support.augmentation import change, random_affine, random_colors
 from support.checkpoint import Checkpoint
 from support.colors import lay_over, legend, palette
-from support.command_line import parse_flags, refuse  # noqa: F401
-from support.devices import BACKEND, JIT_COMPILE, choose_precision, device, unused_gpu
+from support.command_line import parse_flags, refuse  # noqa: F401  (for the scripts, as below)
+from support.devices import JIT_COMPILE
 from support.epochs import Epochs
 from support.history_picture import plot_history
 from support.model_file import in_float32, save_model
 from support.outlook import Outlook
-from support.picture_cache import PictureCache
 from support.picture_files import VOID
-from support.source import Source
+from support.settings import settings
+from support.shares import Pictures
+from support.source import Source, Split
 from support.startup import VERBOSE, UserError, launch  # noqa: F401
-from support.tiles import Tiles, predict_in_tiles
+from support.tiles import predict_in_tiles
 
 import keras
 import matplotlib
@@ -36,9 +37,17 @@ matplotlib.rcParams["figure.dpi"] = 120  # of every figure below
 
 
 def set_up(flags):
-    """Seed every random number and choose the precision, before anything is built."""
+    """Find other processes and all devices, seed, and choose the precision: before all else."""
+    machines.join()
     keras.utils.set_random_seed(flags.seed)
-    choose_precision(flags.precision)
+    devices.choose_precision(flags.precision)
+    count = devices.device_count()
+    if rest := flags.batch_size % count:
+        refuse(
+            f"--batch-size {flags.batch_size} cannot be shared evenly by {count} devices: "
+            f"try {flags.batch_size + count - rest}"
+        )
+    devices.use_all()
 
 
 # --- Data -----------------------------------------------------------------------------------
@@ -49,7 +58,9 @@ class Data:
     """The three splits as finite batches of float32 (N, S, S, 3) in [0, 1] and uint8 (N, S, S, 1).
 
     What `train` yields follows from the seed and the epoch alone, however often it is read. In
-    tiles, `test` has whole pictures, each a batch of its own, and the others have squares.
+    tiles, `test` has whole pictures, each a batch of its own, and the others have squares. Of
+    several processes, each has its share of every batch. The last of validation is filled up
+    with void.
     """
 
     train: tf.data.Dataset
@@ -95,37 +106,34 @@ def load_data(flags):
     def small(image, mask):
         return (image, mask) if tile else resize(image, mask, flags.image_size)
 
-    def cache(name, split):
+    def pictures(name, batch_size, tile=None):
         again = source.again and (lambda number: map(np.array, small(*source.again(name, number))))
-        return PictureCache(split.map(small, tf.data.AUTOTUNE).as_numpy_iterator(), again)
+        return Pictures(source.splits[name], small, again, machines.places(batch_size), tile)
 
     try:
-        whole = [cache(name, split) for name, split in source.splits.items()]
+        train = pictures("train", flags.batch_size, tile)
+        validation = pictures("validation", flags.batch_size, tile)
+        test = pictures("test", machines.count() if tile else flags.batch_size)
     except tf.errors.OpError as error:
         raise UserError(source.damage() or error.message) from error
-    train, validation, test = whole
-    if tile:
-        train, validation = Tiles(train, tile), Tiles(validation, tile)
-    if len(train) < flags.batch_size or not len(validation) or not len(test):
+    if train.count < flags.batch_size or not validation.count or not test.count:
         raise UserError(
             f"{flags.dataset} is too small: {counted} pictures. --batch-size "
             f"{flags.batch_size} needs as many to train on, and one each to validate and test."
         )
 
-    def in_order(pictures, batch_size):
-        batches = tf.data.Dataset.range(len(pictures)).batch(batch_size)
-        batches = batches.map(pictures.pick, tf.data.AUTOTUNE).map(normalize, tf.data.AUTOTUNE)
-        return batches.prefetch(1 if tile else tf.data.AUTOTUNE)
+    def ready(batches):
+        return batches.map(normalize, tf.data.AUTOTUNE).prefetch(1 if tile else tf.data.AUTOTUNE)
 
     def augmented(numbers, draws):
         images, masks = train.pick(numbers, draws[:, 8:])
         return normalize(*augment(images, masks, draws[:, :8], flags.augmentation))
 
-    epochs = Epochs(len(train), flags.batch_size, flags.seed)
+    epochs = Epochs(train.count, train.places, flags.seed)
     return Data(
         train=epochs.plan().map(augmented, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE),
-        validation=in_order(validation, flags.batch_size),
-        test=in_order(test, 1 if tile else flags.batch_size),
+        validation=ready(validation.filled_up()),
+        test=ready(test.in_order()),
         epochs=epochs,
         counts=counts,
         title=source.title,
@@ -154,18 +162,19 @@ def load_oxford_iiit_pet(data_dir):
 
     builder = checks.prepare("oxford_iiit_pet", "Oxford-IIIT Pet", data_dir)
 
-    def checked(pet):
-        image, trimap = pet["image"], pet["segmentation_mask"]
+    def decode(pet):
+        image, trimap = (
+            builder.info.features[name].decode_example(pet[name])
+            for name in ("image", "segmentation_mask")
+        )
         tf.debugging.assert_equal(tf.shape(image)[:2], tf.shape(trimap)[:2])
         tf.debugging.assert_less(trimap - 1, np.uint8(3))  # a 0 becomes 255
         return image, trimap - 1
 
     def load(split):
-        # Without PartialDecoding tfds would also parse breed, species and head box.
-        wanted = tfds.decode.PartialDecoding({"image": True, "segmentation_mask": True})
         options = tfds.ReadConfig(try_autocache=False)  # cached later, when they are small
-        dataset = builder.as_dataset(split=split, decoders=wanted, read_config=options)
-        return dataset.map(checked, tf.data.AUTOTUNE)
+        later = checks.without_pictures()
+        return Split(builder.as_dataset(split, decoders=later, read_config=options), decode)
 
     splits = {"train": "train[:90%]", "validation": "train[90%:]", "test": "test"}
     sizes = [f"{split.num_bytes} bytes" for split in builder.info.splits.values()]
@@ -233,7 +242,7 @@ class Run:
         metric: what `fit` calls the mean IoU by which the best weights are chosen.
 
     Attributes:
-        folder: Path.
+        folder: Path; None in all processes but the first.
         callbacks: list for `fit`. They bring an interrupted run back to where it was; after `fit`
             the model has the weights with the best validation mean IoU. Pass the same list to
             every `fit` of a run: best weights, history and clock go on.
@@ -244,9 +253,12 @@ class Run:
 
     def __init__(self, network, flags, data, metric="mean_iou"):
         self.flags, self.data, self.metric = flags, data, metric
-        facts = {"data": data.identity, "device": device()}
-        precision = facts["precision"] = keras.config.dtype_policy().name  # in place of "auto"
-        self.folder, self._lock = run_folder.begin(network, flags, facts, code=[__file__])
+        facts = {"data": data.identity, **devices.facts()}
+        used = settings(flags, facts, code=[__file__])
+        machines.agree(used, but={"data_dir", "dataset", "runs_dir"})
+        self.folder = self._lock = None  # of processes that do not write
+        if machines.is_first():
+            self.folder, self._lock = run_folder.begin(flags.runs_dir, network, used)
         checkpoint = Checkpoint(self.folder, metric, flags.patience)
         self.progress = progress = checkpoint.progress
 
@@ -255,35 +267,34 @@ class Run:
 
         follow = keras.callbacks.LambdaCallback(on_epoch_begin=next_epoch)
         self.callbacks = [follow, *checkpoint.callbacks, Outlook()]
-        print(f"Device: {device()}, Keras {keras.__version__} on {BACKEND}, {precision}")
-        if problem := unused_gpu():
-            print(problem)
+        devices.print_facts()
         print(f"Results: {self.folder}")
         if epochs := progress["epochs"]:
             print(f"Goes on after epoch {epochs}. To begin anew, delete that folder.")
 
-    def finish(self, model):
+    def finish(self, model, attention=None):
         """Evaluate on the test split, save, draw and report.
 
         Args:
             model: keras.Model, float32 (N, S, S, 3) in [0, 1] to probabilities (N, S, S, C), with
                 the best weights. Of several outputs only the first is kept.
-
-        Returns:
-            dict, what `metrics.json` holds.
+            attention: keras.Model to the scores that `plot_attention` draws, if it is to be drawn.
         """
         # Without its compilation: no optimizer state in the file, no custom loss to find.
-        model = in_float32(keras.Model(model.input, model.outputs[0], name=model.name))
+        model = keras.Model(model.input, model.outputs[0], name=model.name)
+        devices.use_own()
+        model, attention = in_float32(model), attention and in_float32(attention)
+        model.compile(jit_compile=JIT_COMPILE)
         data, progress = self.data, self.progress
+        confusions = evaluate(model, data.test, len(data.class_names), data.tile)
+        scores = scores_from_confusion(machines.total(confusions.sum(axis=0)), data.class_names)
+        if not machines.is_first():
+            return
         classes = zip(data.class_names, data.class_colors, strict=True)
         facts = {"image_size": self.flags.image_size, "fit": self.flags.fit}
         facts["classes"] = [{"name": name, "color": color} for name, color in classes]
         save = functools.partial(save_model, model, facts)
         run_folder.write(self.folder / "model.keras", save)
-        model.compile(jit_compile=JIT_COMPILE)
-
-        confusions = evaluate(model, data.test, len(data.class_names), data.tile)
-        scores = scores_from_confusion(confusions.sum(axis=0), data.class_names)
         metrics = scores | {
             "parameters": model.count_params(),
             "dataset": self.flags.dataset,
@@ -298,12 +309,13 @@ class Run:
         title = f"{model.name} on {data.title}"
         plot_history(self.folder / "history.csv", title, self.metric, progress["stages"])
         plot_predictions(self.folder / "predictions.png", model, data, confusions, title)
+        if attention:
+            plot_attention(self.folder / "attention.png", attention, model, data)
         # Last, because who has metrics is a finished run.
         run_folder.write_json(self.folder / "metrics.json", metrics)
         run_folder.finish(self.folder, self._lock)
         run_folder.print_scores(scores, data.counts["test"])
         run_folder.print_runs(self.folder.parent.parent, self.flags.dataset)
-        return metrics
 
 
 def warmup_cosine(peak, steps):
@@ -328,18 +340,21 @@ def segmentation_loss(y_true, y_pred):
         y_pred: float (N, H, W, C), probabilities.
 
     Returns:
-        float (N,), one loss per picture. Dice is taken over the whole batch, of the classes that
-        are there: one that is not would add a constant without a gradient.
+        float (N,), one loss per picture, whose mean is that of the pictures not void all over. Dice
+        is taken over the whole batch, of the classes that are there: one that is not would add a
+        constant without a gradient.
     """
     ids = ops.cast(ops.squeeze(y_true, -1), "int32")
     known = ops.cast(ids != VOID, y_pred.dtype)
     truth = ops.one_hot(ops.where(ids == VOID, -1, ids), y_pred.shape[-1])  # void: all zeros
     cross_entropy = keras.losses.categorical_crossentropy(truth, y_pred)
-    pixels = ops.maximum(ops.sum(known, axis=(1, 2)), 1)
+    pixels = ops.sum(known, axis=(1, 2))
+    judged = ops.mean(ops.cast(pixels > 0, y_pred.dtype))  # share of pictures not void all over
     dice = keras.losses.dice(truth, y_pred * known[..., None], axis=(0, 1, 2))  # one per class
     present = ops.max(truth, axis=(0, 1, 2))
     dice = ops.sum(dice * present) / ops.maximum(ops.sum(present), 1)
-    return ops.sum(cross_entropy, axis=(1, 2)) / pixels + dice
+    per_pixel = ops.sum(cross_entropy, axis=(1, 2)) / ops.maximum(pixels, 1)
+    return per_pixel / ops.maximum(judged, 1e-6) + dice
 
 
 # --- Evaluation -------------------------------------------------------------------------------
@@ -358,11 +373,10 @@ def predict_classes(model, images, tile=None):
     With `tile` they are cut into overlapping squares of that side, which are blended.
     """
     if tile is None:
-        return list(np.argmax(model.predict_on_batch(images), axis=-1))
-    return [
-        np.concatenate([one.argmax(-1) for one in predict_in_tiles(model.predict_on_batch, *both)])
-        for both in ((image, tile) for image in images)
-    ]
+        return list(np.argmax(devices.predict(model, images), axis=-1))
+    predict = functools.partial(devices.predict, model)
+    bands = (predict_in_tiles(predict, image, tile) for image in images)
+    return [np.concatenate([band.argmax(-1) for band in one]) for one in bands]
 
 
 def evaluate(model, batches, num_classes, tile=None):

@@ -15,7 +15,7 @@ def plot_attention(path, attention, model, data, rows=5):
         path: Path of the file to write.
         attention: keras.Model from pictures to attention scores (N, heads, P, P, P, P): how much
             a position of a P x P grid (two axes) looks at each other one (two more, summing to 1).
-        model: keras.Model from pictures to a list of probabilities; the first is looked at.
+        model: keras.Model from pictures to probabilities.
         data: `Data`.
         rows: number of pictures.
     """
@@ -24,7 +24,7 @@ def plot_attention(path, attention, model, data, rows=5):
         images = [cut_out(image, 0, 0, data.tile) for image in images]
     images = np.stack(images)
     scores = ops.convert_to_numpy(attention(images)).mean(axis=1)
-    probabilities = ops.convert_to_numpy(model(images)[0])
+    probabilities = ops.convert_to_numpy(model(images))
     count, side, grid = len(images), images.shape[1], scores.shape[-1]
     scores = scores.reshape(count, grid * grid, grid * grid)
     cell = side // grid

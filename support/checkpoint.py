@@ -6,10 +6,12 @@ weights so far and what early stopping has counted. `Checkpoint` keeps all of it
 epoch; the order of the pictures follows from the epoch.
 """
 
-import json
 import math
+import os
 import time
 
+from support.array_files import load, of_first, save
+from support.devices import BACKEND
 from support.run_folder import write
 from support.startup import UserError
 
@@ -29,7 +31,8 @@ class Checkpoint(keras.callbacks.Callback):
     on with those of the last epoch.
 
     Args:
-        folder: Path of the run's folder. What was kept there is taken up.
+        folder: Path of the run's folder. What was kept there is taken up. None in a process that
+            writes nothing: it takes up what process 0 has.
         metric: what `fit` calls the score by which the best weights are chosen.
         patience: epochs without a better score after which a stage ends; 0 for never.
 
@@ -46,9 +49,21 @@ class Checkpoint(keras.callbacks.Callback):
         self.progress = {"epochs": 0, "steps": 0, "seconds": 0.0, "stages": [], "best": None}
         self.progress |= {"stage_over": False, "early_stopping": {}, "history": ""}
         self.stage, self.arrays, self.best, self.last = -1, None, None, None
-        best = _load(folder / "best.npz")  # without which no training could end
+        if folder:
+            self._take_up()
+        self.progress, self.arrays = of_first(self.progress, self.arrays)
+        _, self.best = of_first(None, self.best)
+
+        goal = {"monitor": f"val_{metric}", "mode": "max", "patience": patience}
+        self.stopping = keras.callbacks.EarlyStopping(**goal) if patience else None
+        # This one last: it keeps what the others have made of the epoch.
+        self.callbacks = [_StopOnNaN(), _History(self), *filter(None, [self.stopping]), self]
+
+    def _take_up(self):
+        folder = self.folder
+        best = load(folder / "best.npz")  # without which no training could end
         for name in NAMES:
-            if best and (kept := _load(folder / name)):
+            if best and (kept := load(folder / name)):
                 self.progress, self.arrays = kept
                 self.best = best[1]
                 break
@@ -56,11 +71,6 @@ class Checkpoint(keras.callbacks.Callback):
         # What is there may be an epoch ahead, or end in half a line.
         history = self.progress["history"].encode()
         write(folder / "history.csv", lambda beside: beside.write_bytes(history))
-
-        goal = {"monitor": f"val_{metric}", "mode": "max", "patience": patience}
-        self.stopping = keras.callbacks.EarlyStopping(**goal) if patience else None
-        # This one last: it keeps what the others have made of the epoch.
-        self.callbacks = [_StopOnNaN(), _History(self), *filter(None, [self.stopping]), self]
 
     def on_train_begin(self, logs=None):
         self.stage += 1
@@ -96,19 +106,22 @@ class Checkpoint(keras.callbacks.Callback):
         if self.progress["best"] is None or logs[f"val_{self.metric}"] > self.progress["best"]:
             self.progress["best"] = float(logs[f"val_{self.metric}"])
             self.best = _arrays(self.model.variables)
-            _save(self.folder / "best.npz", self.best)
+            if self.folder:
+                save(self.folder / "best.npz", self.best)
         self.progress["epochs"] += 1
         self.progress["seconds"] = time.perf_counter() - self.begun
         self.progress["stage_over"] = self.model.stop_training
-        self.progress["history"] = (self.folder / "history.csv").read_bytes().decode()
         if self.stopping:
             counted = ("wait", "best", "best_epoch", "stopped_epoch")
             kept = {name: getattr(self.stopping, name) for name in counted}
             self.progress["early_stopping"] = kept | {"best": float(kept["best"])}
+        if not self.folder:
+            return
+        self.progress["history"] = (self.folder / "history.csv").read_bytes().decode()
         newest, before = (self.folder / name for name in NAMES)
         if newest.exists():
             newest.replace(before)
-        _save(newest, _arrays(_state(self.model)), self.progress)
+        save(newest, _arrays(_state(self.model)), self.progress)
 
     def on_train_end(self, logs=None):
         self.last = _arrays(self.model.variables)
@@ -120,7 +133,8 @@ class _History(keras.callbacks.CSVLogger):
     """Counts epochs over all stages."""
 
     def __init__(self, checkpoint):
-        super().__init__(checkpoint.folder / "history.csv", append=True)
+        folder = checkpoint.folder
+        super().__init__(folder / "history.csv" if folder else os.devnull, append=True)
         self.checkpoint = checkpoint
 
     def on_epoch_end(self, epoch, logs=None):
@@ -146,6 +160,8 @@ def _build(model):
     each loss that a model of several outputs reports.
     """
     model.optimizer.build(model.trainable_variables)
+    if BACKEND != "tensorflow":
+        return
     guess = keras.tree.map_structure(
         lambda one: np.ones([size or 1 for size in one.shape]), model.output
     )
@@ -166,29 +182,3 @@ def _assign(variables, arrays):
 
 def _arrays(variables):
     return [np.array(ops.convert_to_numpy(one)) for one in variables]  # PyTorch's share memory
-
-
-def _save(path, arrays, progress=None):
-    named = {str(number): one for number, one in enumerate(arrays)}
-    text = np.array(json.dumps(progress))
-    write(path, lambda beside: np.savez(beside, progress=text, **named))
-
-
-def _load(path):
-    """Progress and arrays of a checkpoint, or None if it is not there or damaged.
-
-    Raises:
-        OSError: it cannot be read, which may pass.
-    """
-    try:
-        # Zip files check their content. Without pickle they hold numbers and no code.
-        with np.load(path, allow_pickle=False) as file:
-            progress = json.loads(str(file["progress"]))
-            return progress, [file[str(number)] for number in range(len(file.files) - 1)]
-    except FileNotFoundError:
-        return None
-    except OSError:
-        raise
-    except Exception as error:  # depending on the bit that is wrong, of a dozen kinds
-        print(f"{path} is damaged, so it is left out: {error}")
-        return None

@@ -1,5 +1,6 @@
 """The hardware that Keras computes on, and in which precision."""
 
+import atexit
 import contextlib
 import functools
 import os
@@ -7,6 +8,7 @@ import shutil
 import subprocess
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 BACKEND = keras.backend.backend()
@@ -60,8 +62,82 @@ def _number(abilities):
 
 
 def device():
-    """The hardware in words."""
-    return ", ".join(name for name, _ in accelerators()) or f"CPU with {os.cpu_count()} cores"
+    """The hardware in words, whatever the number of its pieces."""
+    kinds = dict.fromkeys(name for name, _ in accelerators())
+    return ", ".join(kinds) or f"CPU with {os.cpu_count()} cores"
+
+
+@functools.cache
+def device_count():
+    """How many devices train together, over all processes: GPUs or TPUs if there are any."""
+    if BACKEND == "jax":
+        import jax
+
+        return jax.device_count()
+    if BACKEND == "torch":
+        return 1  # Keras' PyTorch trainer knows no more
+    return len(_tensorflow_devices())
+
+
+def _tensorflow_devices():
+    found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    return [one.name for one in found]
+
+
+def use_all():
+    """Let what is built from now on train on all devices, each of which takes its share of a batch.
+
+    Every device has a copy of the weights. With JAX, a batch is one whole in all else, too; with
+    TensorFlow, batch normalization and Dice loss see a device's share of it.
+    """
+    if device_count() > 1 and BACKEND == "jax":
+        # Pictures come as this process's share of the batch, not as the whole.
+        everywhere = keras.distribution.DataParallel(auto_shard_dataset=False)
+        keras.distribution.set_distribution(everywhere)
+    elif device_count() > 1:
+        scope = tf.distribute.MirroredStrategy(_tensorflow_devices()).scope()
+        scope.__enter__()
+        atexit.register(scope.__exit__, None, None, None)  # which also keeps it from being freed
+
+
+def use_own():
+    """Let what is built from now on run on this process's devices alone, without the others."""
+    if BACKEND == "jax" and keras.distribution.distribution():
+        import jax
+
+        own = [f"{one.platform}:{one.id}" for one in jax.local_devices()]
+        parallel = keras.distribution.DataParallel(devices=own, auto_shard_dataset=False)
+        keras.distribution.set_distribution(parallel if len(own) > 1 else None)
+
+
+def predict(model, images):
+    """`model.predict_on_batch`, spread over all devices that this process can use alone."""
+    if BACKEND == "jax" and (spread := keras.distribution.distribution()):
+        count = spread.device_mesh.devices.size
+    else:
+        count = device_count() if BACKEND == "tensorflow" else 1
+    if count == 1:
+        return model.predict_on_batch(images)
+    missing = -len(images) % count
+    filled = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
+    answers = model.predict(filled, batch_size=len(filled), verbose=0)
+    return keras.tree.map_structure(lambda one: one[: len(images)], answers)
+
+
+def facts():
+    """What of the hardware decides the last bits of a result: dict for JSON."""
+    facts = {"device": device(), "precision": keras.config.dtype_policy().name}
+    # With JAX their number does not matter: a run goes on with more or fewer.
+    return facts | ({"devices": device_count()} if BACKEND == "tensorflow" else {})
+
+
+def print_facts():
+    """Say on what the training runs, and what is there and not used."""
+    count = f"{device_count()} x " if device_count() > 1 else ""
+    precision = keras.config.dtype_policy().name
+    print(f"Device: {count}{device()}, Keras {keras.__version__} on {BACKEND}, {precision}")
+    if problem := unused_gpu():
+        print(problem)
 
 
 def choose_precision(wanted):
@@ -80,7 +156,9 @@ def choose_precision(wanted):
 
 
 def unused_gpu():
-    """A line that says so if a GPU is in the machine and Keras cannot use it, else ""."""
+    """A line that says so if a GPU is in the machine and Keras does not use it, else ""."""
+    if (there := len(accelerators())) > device_count():
+        return f"Keras on {BACKEND} uses 1 of {there} GPUs. On TensorFlow or JAX it uses all."
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1")
     if accelerators() or hidden or not shutil.which("nvidia-smi"):
         return ""

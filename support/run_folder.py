@@ -1,26 +1,16 @@
-"""A folder for each run: whole files or none, its lock, what tells two runs apart, their table."""
+"""A folder for each run: whole files or none, its lock, the table of all runs."""
 
-import ast
 import contextlib
-import hashlib
 import json
 import os
-import platform
-import sys
 import time
 from datetime import datetime
 from pathlib import Path
 
 from support.startup import UserError
 
-import keras
-
 BESIDE = "unfinished-"
 _ONLY_UNFINISHED = ("checkpoint*.npz", "best.npz", "lock", f"{BESIDE}*")
-
-# Files of this folder whose code has no say in what a training ends with.
-_DECIDES_NOTHING = {"startup", "command_line", "run_folder", "checks", "class_list", "colors"}
-_DECIDES_NOTHING |= {"attention_picture", "history_picture", "model_file", "outlook"}
 
 
 def write(path, save):
@@ -46,42 +36,13 @@ def write_json(path, content):
     write(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
-def fingerprint(*paths):
-    """A few characters that change with what the code in any of the files does.
-
-    Comments, docstrings, and functions that only draw or print (`plot_...`, `print_...`) do not
-    count: another caption must not throw a night of training away.
-    """
-    digest = hashlib.sha256()
-    for path in paths:
-        tree = ast.parse(Path(path).read_bytes())
-        for node in ast.walk(tree):
-            if isinstance(getattr(node, "body", None), list):
-                node.body = [one for one in node.body if not _only_shows(one)]
-        digest.update(ast.dump(tree).encode())
-    return digest.hexdigest()[:12]
-
-
-def _only_shows(node):
-    if isinstance(node, ast.FunctionDef):
-        return node.name.lstrip("_").startswith(("plot_", "print_"))
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
-
-
-def _support_that_decides():
-    """Paths of the files of this folder that were imported and have a say in the result."""
-    names = {name.rpartition(".")[2] for name in sys.modules if name.startswith("support.")}
-    return [Path(__file__).with_name(f"{name}.py") for name in sorted(names - _DECIDES_NOTHING)]
-
-
-def begin(network, flags, facts, code):
+def begin(runs_dir, network, used):
     """The folder of an unfinished run with the same settings if there is one, else a new one.
 
     Args:
-        network: str, name of the folder of its runs, below `flags.runs_dir`.
-        flags: Namespace of `parse_flags`.
-        facts: dict of what else decides the result.
-        code: paths of files that do so too, besides the script and this folder's.
+        runs_dir: str, where all runs are.
+        network: str, name of the folder of its runs in there.
+        used: dict, the settings that `hyperparameters.json` gets.
 
     Returns:
         Path of the folder and its lock, an open file (None where the disk knows no locks).
@@ -89,15 +50,7 @@ def begin(network, flags, facts, code):
     Raises:
         UserError: it cannot be made.
     """
-    backend = keras.backend.backend()
-    versions = {
-        one: sys.modules[one].__version__ for one in ("keras", "tensorflow", "numpy", backend)
-    }
-    versions["python"] = platform.python_version()
-    used = vars(flags) | facts | {"backend": backend, "versions": versions}
-    used["script"] = Path(flags.script).name
-    used["code"] = fingerprint(flags.script, *code, *_support_that_decides())
-    parent = Path(os.path.expanduser(flags.runs_dir)) / network
+    parent = Path(os.path.expanduser(runs_dir)) / network
     try:
         folder, held = find_unfinished(parent, used)
         if not folder:

@@ -5,6 +5,7 @@ import logging
 import os
 import signal
 import sys
+import time
 import warnings
 
 
@@ -25,25 +26,29 @@ sys.excepthook = _tell
 
 
 @contextlib.contextmanager
-def _quiet_imports():
-    """Send what C++ code prints to file descriptor 2 nowhere for a while."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+def quiet(*descriptors):
+    """Send what C++ code prints nowhere for a while: 1 is its output, 2 its errors."""
+    kept, nowhere = [os.dup(one) for one in descriptors], os.open(os.devnull, os.O_WRONLY)
+    for one in descriptors:
+        os.dup2(nowhere, one)
     try:
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
+        for one, was in zip(descriptors, kept, strict=True):
+            os.dup2(was, one)
+            os.close(was)
         os.close(nowhere)
 
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # both read when TensorFlow is imported
+# Both are read when TensorFlow is imported. If another process ends, JAX's log is not the word.
+_LEVEL = "3" if "KERAS_DISTRIBUTION_NUM_PROCESSES" in os.environ else "2"
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _LEVEL)
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # not all of the GPU's memory at once
 for _name in ("absl", "urllib3"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", message="Explicitly requested dtype int64")  # Keras on JAX
 warnings.filterwarnings("ignore", message="`shuffle=True` was passed")  # pictures come shuffled
-with _quiet_imports():  # TensorFlow greets with a page that no log level holds back
+with quiet(2):  # TensorFlow greets with a page that no log level holds back
     from support.devices import device  # looks for a GPU, and TensorFlow is loud about that, too
 
     import keras
@@ -63,13 +68,22 @@ class UserError(SystemExit):
     """Something that the user can mend. Python prints it without a traceback and exits with 1."""
 
 
+GO_ON = "The same command, given again, goes on after the last finished epoch."
+_others = []  # whether other processes depend on this one
+
+
+def end_at_once():
+    """From now on, other processes must not wait for this one to clear up when it fails."""
+    _others.append(True)
+
+
 def launch(main):
     """Run a script's `main`, with one line in place of a traceback for what is no bug.
 
     That is: Ctrl-C, being told to end (SIGTERM), files that cannot be read or written, and too
     little memory.
     """
-    go_on = "The same command, given again, goes on after the last finished epoch."
+    go_on = GO_ON
     if any(one.partition("=")[0] == "--predict" for one in sys.argv):
         go_on = "The same command, given again, labels the photos that have no mask yet."
 
@@ -83,6 +97,21 @@ def launch(main):
         stream.reconfigure(errors="replace")  # a folder's name may not fit into the code page
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+    try:
+        _in_words(main, go_on)
+    except BaseException as error:
+        if not _others:
+            raise
+        if not isinstance(error, SystemExit):
+            time.sleep(5)  # if another process has ended, that is said first, and this one ends
+            sys.excepthook(*sys.exc_info())
+        elif isinstance(error.code, str):
+            print(error.code, file=sys.stderr, flush=True)
+        sys.stdout.flush()
+        os._exit(error.code if isinstance(getattr(error, "code", None), int) else 1)
+
+
+def _in_words(main, go_on):
     try:
         main()
     except OSError as error:

@@ -7,7 +7,7 @@ whole animal (the smallest of its limbs'), which makes the band around the outli
 
 import functools
 
-from support.run_folder import fingerprint
+from support.settings import fingerprint
 from support.source import Source, numbered
 
 import numpy as np

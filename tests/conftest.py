@@ -168,9 +168,9 @@ def without_training(monkeypatch, pets, network, *more):
 
     Returns:
         SimpleNamespace with `fits`, one SimpleNamespace per call of `fit`; `run`, what
-        `common.Run` was given; `after`, the names of what was called after training.
+        `common.Run` was given; `finished`, what its `finish` was given.
     """
-    left = SimpleNamespace(fits=[], run=None, after=[])
+    left = SimpleNamespace(fits=[], run=None, finished=())
 
     class Run:
         folder, callbacks = Path("nowhere"), ["the callbacks of the run"]
@@ -178,8 +178,8 @@ def without_training(monkeypatch, pets, network, *more):
         def __init__(self, network, flags, data, metric="mean_iou"):
             left.run = SimpleNamespace(network=network, flags=flags, data=data, metric=metric)
 
-        def finish(self, model):
-            left.after.append("finish")
+        def finish(self, model, attention=None):
+            left.finished = (model, attention)
 
     def fit(model, batches, **options):
         optimizer = model.optimizer
@@ -195,7 +195,6 @@ def without_training(monkeypatch, pets, network, *more):
         left.fits.append(fit)
 
     monkeypatch.setattr(common, "Run", Run)
-    monkeypatch.setattr(common, "plot_attention", lambda *_: left.after.append("plot_attention"))
     monkeypatch.setattr(keras.Model, "fit", fit)
     script, flags = NETWORKS[network]
     monkeypatch.setattr("sys.argv", [script, "--data-dir", str(pets), *SMALL, *flags, *more])

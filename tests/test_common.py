@@ -15,13 +15,17 @@ from conftest import TEST_COUNT, TRAIN_COUNT
 from matplotlib.colors import to_rgb
 
 
+def images_of(split):
+    return split.pictures().as_numpy_iterator()
+
+
 def test_splits_are_disjoint_and_complete(pets):
     splits = common.load_oxford_iiit_pet(str(pets)).splits
-    counts = {name: int(split.cardinality()) for name, split in splits.items()}
+    counts = {name: len(split) for name, split in splits.items()}
     assert counts == {"train": TRAIN_COUNT * 9 // 10, "validation": 4, "test": TEST_COUNT}
-    pictures = [image.tobytes() for s in splits.values() for image, _ in s.as_numpy_iterator()]
+    pictures = [image.tobytes() for s in splits.values() for image, _ in images_of(s)]
     assert len(set(pictures)) == TRAIN_COUNT + TEST_COUNT
-    again = common.load_oxford_iiit_pet(str(pets)).splits["validation"].as_numpy_iterator()
+    again = images_of(common.load_oxford_iiit_pet(str(pets)).splits["validation"])
     assert [image.tobytes() for image, _ in again] == pictures[counts["train"] :][:4]
 
 
@@ -29,7 +33,7 @@ def test_pictures_and_masks_come_out_as_they_went_in(pets):
     """The mask without loss, ids one less than the trimap's; the picture as JPEG leaves it."""
     drawn = [draw_animal(np.random.default_rng(n)) for n in range(TRAIN_COUNT, 46)]
     found = 0
-    for image, mask in common.load_oxford_iiit_pet(str(pets)).splits["test"].as_numpy_iterator():
+    for image, mask in images_of(common.load_oxford_iiit_pet(str(pets)).splits["test"]):
         assert image.dtype == mask.dtype == np.uint8
         match = [one for one, trimap in drawn if np.array_equal(trimap - 1, mask)]
         assert len(match) == 1
@@ -443,7 +447,7 @@ def test_attention_is_drawn_at_the_surest_position_of_each_class(figures, tmp_pa
     scores[:, 1, :3] = [0.1, 0.1, 0.3, 0.5]
     grids = scores.reshape(5, 2, 2, 2, 2, 2)
     common.plot_attention(
-        tmp_path / "a.png", lambda x: grids[: len(x)], lambda x: [probabilities, None], data, 5
+        tmp_path / "a.png", lambda x: grids[: len(x)], lambda x: probabilities, data, 5
     )
     axes = np.reshape(figures["a.png"].axes[:20], (5, 4))
     for row in axes:

@@ -47,14 +47,14 @@ def hardware(monkeypatch):
 )
 def test_auto_is_mixed_where_all_devices_have_it(hardware, found, precision):
     hardware(*found)
-    common.set_up(SimpleNamespace(seed=1, precision="auto"))
+    common.set_up(SimpleNamespace(seed=1, precision="auto", batch_size=8))
     assert keras.config.dtype_policy().name == precision
 
 
 @pytest.mark.parametrize("precision", devices.PRECISIONS[1:])
 def test_who_asks_for_a_precision_gets_it(hardware, precision):
     hardware(("H100", 9.0))
-    common.set_up(SimpleNamespace(seed=1, precision=precision))
+    common.set_up(SimpleNamespace(seed=1, precision=precision, batch_size=8))
     assert keras.config.dtype_policy().name == precision
 
 

@@ -1,6 +1,6 @@
 """The order of pictures, which several machines could share."""
 
-from support.epochs import DRAWS, Epochs, plan_epoch
+from support.epochs import DRAWS, Epochs, Places, plan_epoch
 
 import numpy as np
 
@@ -37,7 +37,7 @@ def test_seed_and_epoch_decide_all():
 
 
 def test_the_dataset_ends_and_asks_for_the_epoch_anew():
-    epochs = Epochs(10, 4, seed=3)
+    epochs = Epochs(10, Places(4, 1, 2), seed=3)
     dataset = epochs.plan()
     assert len(dataset) == 2
     for number in (0, 5, 0):
@@ -45,6 +45,16 @@ def test_the_dataset_ends_and_asks_for_the_epoch_anew():
         steps = list(dataset.as_numpy_iterator())
         wanted = plan_epoch(10, 4, (3, number))
         for step, (numbers, draws) in enumerate(steps):
-            np.testing.assert_array_equal(numbers, wanted[0][step])
-            np.testing.assert_array_equal(draws, wanted[1][step])
+            np.testing.assert_array_equal(numbers, wanted[0][step, 1:3])
+            np.testing.assert_array_equal(draws, wanted[1][step, 1:3])
         assert len(steps) == 2
+
+
+def test_places_share_all_pictures_and_count_their_own():
+    pictures = np.arange(23)
+    shares = [Places(6, first, 2) for first in (0, 2, 4)]
+    owned = [pictures[share.has(pictures)] for share in shares]
+    assert sorted(np.concatenate(owned).tolist()) == pictures.tolist()
+    for share, numbers in zip(shares, owned, strict=True):
+        np.testing.assert_array_equal(share.own(numbers), np.arange(len(numbers)))
+        np.testing.assert_array_equal(share.all(np.arange(len(numbers))), numbers)

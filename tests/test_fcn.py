@@ -231,7 +231,7 @@ def test_main_trains_the_decoder_first_and_then_all_of_it(monkeypatch, pets):
     assert_rises_to_and_falls_to_zero(decoder, 0.01, epochs=3)
     assert_rises_to_and_falls_to_zero(all_of_it, 0.002, epochs=5)
     assert isinstance(model.optimizer, keras.optimizers.Adam)
-    assert left.after == ["finish"]
+    assert left.finished == (model, None)
     assert left.run.network == "fcn"
     mask, (guess,) = random_batch()
     loss, metrics = loss_and_metrics(model, mask, guess)

@@ -60,7 +60,7 @@ def flags(sound):
 
 def masks_by_number(source):
     """For each split a dict from a picture's brightness to its mask."""
-    iterators = {split: source.splits[split].as_numpy_iterator() for split in SPLITS}
+    iterators = {split: source.splits[split].pictures().as_numpy_iterator() for split in SPLITS}
     return {
         split: {int(image[0, 0, 0]): mask[..., 0] for image, mask in found}
         for split, found in iterators.items()
@@ -354,6 +354,8 @@ def test_pictures_of_any_size_arrive_in_batches(tmp_path, flags, fit):
             assert len(masks) == (4 if split == "train" else 1 if whole else len(masks))
             np.testing.assert_array_equal(np.ptp(images, axis=(1, 2, 3)), 0)
             for number, mask in zip(numbers, masks, strict=True):
+                if split == "validation" and (mask == 255).all():
+                    continue  # it fills up the last batch
                 if fit == "resize" or whole:  # the column that lies nearest to each one's middle
                     columns = (np.arange(sides[1]) + 0.5) * widths[number] // sides[1]
                     np.testing.assert_array_equal(mask[..., 0], [columns % 3] * sides[0])

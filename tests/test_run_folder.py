@@ -6,7 +6,8 @@ import sys
 from types import SimpleNamespace
 
 import common
-from support import run_folder
+from support import run_folder, settings
+from support.settings import fingerprint
 
 import keras
 import numpy as np
@@ -119,17 +120,17 @@ def test_code_that_decides_the_result_counts_and_no_other(tmp_path, old, new, an
     before, after = tmp_path / "before.py", tmp_path / "after.py"
     before.write_text(CODE)
     after.write_text(CODE.replace(old, new))
-    assert (run_folder.fingerprint(before) != run_folder.fingerprint(after)) is another
+    assert (fingerprint(before) != fingerprint(after)) is another
 
 
 def test_every_file_behind_the_result_counts(monkeypatch):
     """What is new in support/ counts unless it is said to decide nothing."""
     for name in ("checkpoint", "epochs", "augmentation", "picture_cache", "a_new_file"):
         monkeypatch.setitem(sys.modules, f"support.{name}", None)
-    names = {path.stem for path in run_folder._support_that_decides()}
+    names = {path.stem for path in settings._support_that_decides()}
     assert names >= {"checkpoint", "epochs", "augmentation", "picture_cache", "a_new_file"}
     assert not names & {"startup", "command_line", "run_folder", "checks", "attention_picture"}
-    for path in run_folder._support_that_decides():
+    for path in settings._support_that_decides():
         assert path.exists() or path.stem == "a_new_file"
 
 
@@ -161,7 +162,8 @@ def test_only_a_run_of_the_same_flags_data_code_and_versions_is_continued(monkey
 
     def folder(seed=1, facts="drawn"):
         flags = SimpleNamespace(runs_dir=str(tmp_path), seed=seed, script=str(script))
-        folder, lock = run_folder.begin("network", flags, {"data": facts}, [code])
+        used = settings.settings(flags, {"data": facts}, [code])
+        folder, lock = run_folder.begin(str(tmp_path), "network", used)
         lock.close()
         return folder
 

@@ -33,7 +33,7 @@ def test_color_alone_does_not_solve_the_drawn_pictures():
     splits = load_synthetic((150, 1, 60)).splits
 
     def colors_and_classes(split):
-        pixels = [(image // 32, mask) for image, mask in split.as_numpy_iterator()]
+        pixels = [(image // 32, mask) for image, mask in split.pictures().as_numpy_iterator()]
         colors = np.concatenate([(i @ np.array([64, 8, 1])).ravel() for i, _ in pixels])
         return colors, np.concatenate([mask.ravel() for _, mask in pixels]).astype(int)
 
@@ -53,10 +53,12 @@ def test_drawn_splits_are_always_the_same_and_share_no_picture():
     assert source.identity == source_again.identity
     splits, again = source.splits, source_again.splits
     assert list(splits) == ["train", "validation", "test"]
-    assert [int(split.cardinality()) for split in splits.values()] == [3, 2, 1]
+    assert [len(split) for split in splits.values()] == [3, 2, 1]
     seen = set()
     for number, (name, split) in enumerate(splits.items()):
-        pairs = zip(split.as_numpy_iterator(), again[name].as_numpy_iterator(), strict=True)
+        pairs = zip(
+            *(one.pictures().as_numpy_iterator() for one in (split, again[name])), strict=True
+        )
         for index, ((image, mask), (image_again, mask_again)) in enumerate(pairs):
             drawn, trimap = draw_animal(np.random.default_rng((number, index)))
             for one in (image, image_again):

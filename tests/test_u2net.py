@@ -215,7 +215,9 @@ def test_main_trains_all_seven_outputs_and_keeps_the_best_by_the_fused_one(monke
     assert_rises_to_and_falls_to_zero(fit, 0.01, epochs=5)
     assert isinstance(fit.model.optimizer, keras.optimizers.Adam)
     assert left.run.network == "u2net"
-    assert left.after == ["plot_attention", "finish"]
+    model, attention = left.finished
+    assert model is fit.model
+    assert attention.output is model.get_layer("attention").output[1]
 
 
 @pytest.mark.slow
@@ -230,4 +232,4 @@ def test_main_builds_what_the_flags_ask_for(monkeypatch, pets):
     assert trainable(model) == 1_138_155
     norms = [one for one in model.layers if isinstance(one, keras.layers.BatchNormalization)]
     assert {one.momentum for one in norms} == {0.7}
-    assert left.after == ["finish"]
+    assert left.finished == (model, None)

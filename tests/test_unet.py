@@ -102,7 +102,7 @@ def test_main_trains_what_the_flags_ask_for(monkeypatch, pets):
     assert isinstance(fit.model.optimizer, keras.optimizers.Adam)
     assert len(fit.trainable) == len(fit.model.trainable_weights) > 0
     assert left.run.network == "unet"
-    assert left.after == ["finish"]
+    assert left.finished == (fit.model, None)
 
 
 def test_main_compiles_the_loss_and_the_metric_that_the_run_looks_at(monkeypatch, pets):

@@ -1,0 +1,125 @@
+"""How processes meet before they train together, and how each knows when another has ended.
+
+They meet at the address of process 0, where what is wrong can still be said in words: JAX, which
+uses that address later, would end all with a page of C++. They stay connected. When a process
+ends, however it ends, the system closes its connections, and the others know at once.
+"""
+
+import atexit
+import json
+import os
+import socket
+import threading
+import time
+
+from support.startup import GO_ON, UserError
+
+PATIENCE = 60  # seconds in which all processes have to come
+_END = b"end\n"
+
+
+def meet(host, port, count, number):
+    """Wait until all processes are there.
+
+    Args:
+        host, port: str and int, the address of process 0.
+        count: of the processes.
+        number: of this one, from 0.
+
+    Returns:
+        dict of connected sockets: of process 0 with all others, of the others with 0.
+
+    Raises:
+        UserError: not all came in time, or two do not agree who they are.
+    """
+    return _find(host, port, count, number) if number else _receive(port, count)
+
+
+def watch(peers):
+    """End this process as soon as one of the others has ended before its end."""
+    for number, peer in peers.items():
+        atexit.register(peer.sendall, _END)
+        threading.Thread(target=_wait_for_end, args=(number, peer), daemon=True).start()
+
+
+def _receive(port, count):
+    family = socket.AF_INET6 if socket.has_dualstack_ipv6() else socket.AF_INET
+    dual = {"dualstack_ipv6": True} if family == socket.AF_INET6 else {}
+    try:
+        server = socket.create_server(("", port), family=family, **dual)
+    except OSError as error:
+        raise UserError(f"Process 0 cannot listen on port {port}: {error}") from error
+    peers, end = {}, time.monotonic() + PATIENCE
+    with server:
+        while missing := [n for n in range(1, count) if n not in peers]:
+            server.settimeout(max(end - time.monotonic(), 0.01))
+            try:
+                peer, _ = server.accept()
+                peer.settimeout(5)
+                theirs = json.loads(_line(peer))
+                number, told = theirs["number"], theirs["count"]
+            except TimeoutError:
+                if time.monotonic() < end:
+                    continue
+                raise _refused(
+                    f"Of {count} processes, {missing} did not come within {PATIENCE} s.",
+                    peers.values(),
+                ) from None
+            except (ValueError, TypeError, KeyError, OSError):
+                continue  # somebody else who knocked
+            if told != count:
+                problem = f"Process {number} is told of {told} processes, process 0 of {count}."
+                raise _refused(problem, [*peers.values(), peer])
+            if number in peers or not number:
+                problem = f"Two processes have the number {number}."
+                raise _refused(problem, [*peers.values(), peer])
+            peers[number] = peer
+        for peer in peers.values():
+            peer.sendall(b"welcome\n")
+    return peers
+
+
+def _refused(problem, peers):
+    for peer in peers:
+        peer.sendall(f"{problem}\n".encode())
+    settings = "KERAS_DISTRIBUTION_NUM_PROCESSES and KERAS_DISTRIBUTION_PROCESS_ID"
+    return UserError(f"{problem} See {settings}.")
+
+
+def _find(host, port, count, number):
+    address = f"{host}:{port}"
+    end = time.monotonic() + PATIENCE
+    hello = json.dumps({"number": number, "count": count})
+    while True:
+        try:
+            peer = socket.create_connection((host, port), timeout=PATIENCE + 10)
+            peer.sendall(f"{hello}\n".encode())
+            answer = _line(peer)
+            break
+        except OSError as error:
+            if time.monotonic() > end:
+                raise UserError(
+                    f"No answer from process 0 at {address} within {PATIENCE} s: {error}"
+                ) from error
+            time.sleep(0.2)
+    if answer != "welcome":
+        problem = answer if answer.isprintable() and answer else "it is not waiting for this one"
+        raise UserError(f"Process 0 at {address} sends process {number} away: {problem}")
+    return {0: peer}
+
+
+def _line(peer):
+    with peer.makefile("rb") as file:
+        return file.readline(1000).decode(errors="replace").strip()
+
+
+def _wait_for_end(number, peer):
+    peer.settimeout(None)
+    try:
+        word = peer.recv(len(_END))
+    except OSError:
+        word = b""
+    if word != _END:
+        text = f"\nProcess {number} has ended or cannot be reached, so this one ends, too. "
+        os.write(2, f"{text}{GO_ON}\n".encode())
+        os._exit(1)

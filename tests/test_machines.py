@@ -1,0 +1,314 @@
+"""Several devices and several processes against one: the same batches, scores and files."""
+
+import csv
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import common
+from support import devices, machines
+from support.model_file import load_model
+from support.picture_files import VOID
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import ROOT, environment, finished_run, wait_for_epochs
+
+FLAGS = ["--image-size", "32", "--batch-size", "6", "--base-filters", "4"]
+
+
+def free_port():
+    with socket.socket() as one:
+        one.bind(("", 0))
+        return one.getsockname()[1]
+
+
+def start_processes(count, flags, cwd, devices_each=1, numbers=None):
+    """Start U-Net in several processes on JAX, as a launcher would."""
+    place = environment("jax")
+    place.pop("TF_CPP_MIN_LOG_LEVEL")  # this process's own choice
+    place["XLA_FLAGS"] += f" --xla_force_host_platform_device_count={devices_each}"
+    if count > 1:
+        place |= {
+            "KERAS_DISTRIBUTION_JOB_ADDRESSES": f"127.0.0.1:{free_port()}",
+            "KERAS_DISTRIBUTION_NUM_PROCESSES": str(count),
+        }
+    for number in numbers or range(count):
+        if count > 1:
+            place["KERAS_DISTRIBUTION_PROCESS_ID"] = str(number)
+        yield subprocess.Popen(
+            [sys.executable, str(ROOT / "Unet-keras.py"), *flags],
+            **{"cwd": cwd, "env": dict(place), "text": True},
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE},
+        )
+
+
+def ends(processes):
+    """Exit status, output and errors of each."""
+    written = [process.communicate(timeout=300) for process in processes]
+    return [(process.returncode, *texts) for process, texts in zip(processes, written, strict=True)]
+
+
+def history(folder):
+    with open(folder / "history.csv", newline="") as file:
+        return [[float(value) for value in row.values()] for row in csv.DictReader(file)]
+
+
+def assert_same_run(runs, others):
+    """Equal to rounding, which a few steps of training make larger."""
+    run, other = finished_run(runs, "unet"), finished_run(others, "unet")
+    np.testing.assert_allclose(history(run.folder), history(other.folder), atol=5e-3)
+    assert run.metrics["mean_iou"] == pytest.approx(other.metrics["mean_iou"], abs=0.01)
+    assert run.metrics["epochs"] == other.metrics["epochs"]
+    for one in (run, other):
+        left = {path.name for path in one.folder.iterdir()}
+        assert left == {
+            *("model.keras", "metrics.json", "hyperparameters.json", "history.csv"),
+            *("history.png", "predictions.png"),
+        }
+
+
+@pytest.fixture(scope="session")
+def single(tmp_path_factory, pets):
+    """A run of one process and one device on JAX: its folder of runs and its flags."""
+    runs = tmp_path_factory.mktemp("single")
+    flags = ["--data-dir", str(pets), *FLAGS, "--epochs", "3"]
+    ((status, _, errors),) = ends([*start_processes(1, [*flags, "--runs-dir", "."], runs)])
+    assert status == 0, errors
+    return SimpleNamespace(runs=runs, flags=flags)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("processes", "devices_each"), [(1, 2), (2, 1), (3, 2)])
+def test_any_number_of_processes_and_devices_makes_the_run_of_one(
+    single, tmp_path, processes, devices_each
+):
+    flags = [*single.flags, "--runs-dir", str(tmp_path)]
+    (first, *others) = ends([*start_processes(processes, flags, tmp_path, devices_each)])
+    assert first[0] == 0, first[2]
+    assert f"Device: {processes * devices_each} x CPU" in first[1]
+    assert others == [(0, "", "")] * (processes - 1)  # who is not the first has nothing to say
+    assert_same_run(tmp_path, single.runs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("killed", [0, 1])
+def test_a_killed_process_ends_the_other_and_any_number_goes_on(single, tmp_path, killed):
+    before, flags = tmp_path / "before", [*single.flags, "--runs-dir", "."]
+    before.mkdir()
+    processes = [*start_processes(2, flags, before)]
+    wait_for_epochs(processes[0], before, 1, moment=0)
+    processes[killed].kill()
+    killed_at = time.monotonic()
+    left = processes[1 - killed]
+    _, errors = left.communicate(timeout=60)
+    assert time.monotonic() - killed_at < 60
+    assert left.returncode == 1
+    assert errors.strip().startswith(f"Process {killed} has ended or cannot be reached")
+    assert len(errors.strip().splitlines()) == 1
+    processes[killed].communicate()
+    for count in (1, 2) if killed else ():
+        runs = tmp_path / f"{count} go on"
+        shutil.copytree(before, runs)
+        ((status, out, errors), *_) = ends([*start_processes(count, flags, runs)])
+        assert status == 0, errors
+        assert "Goes on after epoch" in out
+        assert_same_run(runs, single.runs)
+
+
+@pytest.mark.slow
+def test_two_devices_under_tensorflow(tmp_path, pets):
+    """Trained, resumed and evaluated by both; pictures count once, however they are spread."""
+    code = """
+import runpy, sys
+import tensorflow as tf
+two = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], two)
+sys.argv = sys.argv[1:]
+sys.path.insert(0, sys.argv[0].rpartition("/")[0])
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+    script, runs = str(ROOT / "Unet-keras.py"), ["--runs-dir", str(tmp_path)]
+    command = [sys.executable, "-c", code, script, "--data-dir", str(pets), *FLAGS, *runs]
+    odd = subprocess.run([*command, "--batch-size", "5"], capture_output=True, text=True)
+    assert odd.returncode == 2
+    assert "--batch-size 5 cannot be shared evenly by 2 devices: try 6" in odd.stderr
+    options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    process = subprocess.Popen([*command, "--epochs", "3"], **options)
+    wait_for_epochs(process, tmp_path, 1, moment=0)
+    process.kill()
+    process.communicate()
+    process = subprocess.run([*command, "--epochs", "3"], **options)
+    assert process.returncode == 0, process.stderr
+    assert "Device: 2 x CPU" in process.stdout
+    run = finished_run(tmp_path, "unet")
+    assert run.metrics["epochs"] == 3
+    assert run.hyperparameters["devices"] == 2
+    flags = ["--image-size", "32", "--fit", "resize", "--seed", "1", "--augmentation", "0"]
+    keys = [one[2:].replace("-", "_") for one in flags[::2]]
+    settings = dict(zip(keys, [32, "resize", 1, 0.0], strict=True))
+    data = common.load_data(
+        SimpleNamespace(dataset="oxford_iiit_pet", data_dir=str(pets), batch_size=4, **settings)
+    )
+    model, _ = load_model(run.folder / "model.keras")
+    alone = common.evaluate(model, data.test, 3).sum(axis=0)
+    scores = common.scores_from_confusion(alone, data.class_names)
+    assert scores["mean_iou"] == pytest.approx(run.metrics["mean_iou"], abs=1e-4)
+
+
+def processes_of_one(monkeypatch, count, number):
+    monkeypatch.setattr(machines, "_self", SimpleNamespace(count=count, number=number))
+
+
+@pytest.mark.parametrize("fit", ["resize", "tiles"])
+def test_the_shares_of_a_batch_are_the_batch(monkeypatch, pet_flags, fit):
+    vars(pet_flags).update(fit=fit, batch_size=4)
+
+    def loaded(count, number):
+        processes_of_one(monkeypatch, count, number)
+        data = common.load_data(pet_flags)
+        data.epochs.number = 2
+        return data
+
+    whole = loaded(1, 0)
+    shares = [loaded(2, number) for number in range(2)]
+    for split in ("train", "validation"):
+        batches = [getattr(one, split).as_numpy_iterator() for one in (whole, *shares)]
+        for wanted, *halves in zip(*batches, strict=True):
+            for one, *parts in zip(wanted, *halves, strict=True):
+                np.testing.assert_array_equal(one, np.concatenate(parts))
+
+    def tested(data):
+        return [image.tobytes() for images, _ in data.test.as_numpy_iterator() for image in images]
+
+    assert sorted(tested(whole)) == sorted(sum(map(tested, shares), []))  # noqa: RUF017
+
+
+def test_each_process_decodes_its_own_pictures_only(monkeypatch, pet_flags, pets):
+    decoded = []
+    load = common.load_oxford_iiit_pet
+
+    def counting(data_dir):
+        source = load(data_dir)
+        for name, split in source.splits.items():
+            decode = split.decode
+
+            def count_and_decode(record, name=name, decode=decode):
+                tf.py_function(lambda: decoded.append(name), [], [])
+                return decode(record)
+
+            split.decode = count_and_decode
+        return source
+
+    monkeypatch.setattr(common, "load_oxford_iiit_pet", counting)
+    pet_flags.batch_size = 4
+    processes_of_one(monkeypatch, 2, 1)
+    common.load_data(pet_flags)
+    assert [decoded.count(name) for name in ("train", "validation", "test")] == [18, 2, 2]
+
+
+def test_the_last_batch_of_validation_is_filled_with_void(pet_flags):
+    pet_flags.batch_size = 3  # of 4 pictures
+    (_, first), (images, last) = common.load_data(pet_flags).validation.as_numpy_iterator()
+    assert not (first == VOID).any()
+    assert images.shape == (3, 64, 64, 3)
+    assert [(mask == VOID).all() for mask in last] == [False, True, True]
+
+
+def test_void_pictures_change_neither_loss_nor_mean_iou():
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, (2, 8, 8, 1)).astype(np.uint8)
+    guess = rng.dirichlet([1] * 3, (2, 8, 8)).astype(np.float32)
+    filled = np.concatenate([truth, np.full((1, 8, 8, 1), VOID, np.uint8)])
+    guesses = np.concatenate([guess, guess[:1]])
+    wanted, found = (
+        float(np.mean(common.segmentation_loss(*pair)))
+        for pair in ((truth, guess), (filled, guesses))
+    )
+    assert found == pytest.approx(wanted, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"NUM_PROCESSES": "2"}, "set KERAS_DISTRIBUTION_JOB_ADDRESSES and KERAS_DISTR"),
+        (
+            {"JOB_ADDRESSES": "here", "NUM_PROCESSES": "2", "PROCESS_ID": "0"},
+            "JOB_ADDRESSES is here: it takes host:port of process 0",
+        ),
+        (
+            {"JOB_ADDRESSES": "here:1", "NUM_PROCESSES": "two", "PROCESS_ID": "0"},
+            "NUM_PROCESSES is two: it takes a whole number",
+        ),
+        (
+            {"JOB_ADDRESSES": "here:1", "NUM_PROCESSES": "2", "PROCESS_ID": "2"},
+            "Of 2 processes, none has the number 2",
+        ),
+        (
+            {"JOB_ADDRESSES": "here:1", "NUM_PROCESSES": "2", "PROCESS_ID": "0"},
+            "this is Keras on tensorflow: set KERAS_BACKEND=jax",
+        ),
+    ],
+)
+def test_wrong_settings_are_told(monkeypatch, given, told):
+    for name, value in given.items():
+        monkeypatch.setenv(f"KERAS_DISTRIBUTION_{name}", value)
+    with pytest.raises(SystemExit, match=told):
+        machines.join()
+
+
+MEET = """
+import sys
+from support import meeting
+meeting.PATIENCE = 6
+peers = meeting.meet("127.0.0.1", *map(int, sys.argv[1:]))
+print(sorted(peers))
+"""
+
+
+@pytest.mark.parametrize(
+    ("who", "told"),
+    [
+        ([(3, 0), (3, 1), (3, 2)], None),
+        ([(2, 1)], "No answer from process 0 at 127.0.0.1:"),
+        ([(3, 0), (3, 1)], r"Of 3 processes, \[2\] did not come within 6 s"),
+        ([(3, 0), (3, 1), (3, 1)], "Two processes have the number 1"),
+        ([(3, 0), (2, 1)], "Process 1 is told of 2 processes, process 0 of 3"),
+    ],
+)
+def test_processes_meet_or_are_told_why_not(who, told):
+    port = free_port()
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", MEET, str(port), *map(str, one)],
+            **{"cwd": ROOT, "text": True},
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE},
+        )
+        for one in who
+    ]
+    for (count, number), (status, out, errors) in zip(who, ends(processes), strict=True):
+        if told:
+            assert status == 1
+            assert len(errors.splitlines()) == 1
+            assert re.search(told, errors)
+        else:
+            assert (status, errors) == (0, "")
+            assert out.strip() == str([0] if number else [*range(1, count)])
+
+
+def test_who_differs_from_process_0_is_told(monkeypatch):
+    monkeypatch.setattr(machines, "from_first", lambda content: b'{"seed": 1, "runs_dir": "a"}')
+    machines.agree({"seed": 1, "runs_dir": "b"}, but={"runs_dir"})
+    with pytest.raises(SystemExit, match="differs from process 0 in seed: 2, not 1"):
+        machines.agree({"seed": 2, "runs_dir": "a"}, but={"runs_dir"})
+
+
+def test_a_backend_that_uses_one_of_several_gpus_says_so(monkeypatch):
+    monkeypatch.setattr(devices, "accelerators", lambda: [("H100", 9.0)] * 4)
+    monkeypatch.setattr(devices, "device_count", lambda: 1)
+    assert "uses 1 of 4 GPUs" in devices.unused_gpu()
