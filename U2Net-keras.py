@@ -39,7 +39,7 @@ PATIENCE = 0  # stop after so many epochs without a better validation mean IoU; 
 VARIANT = "full"  # full (44 million weights) or lite (1.1 million), the paper's U2-Net-dagger
 SELF_ATTENTION = True  # relate the deepest features to each other
 SIDE_WEIGHT = 1.0  # of each side output in the loss; the fused output weighs 1
-LEARNING_RATE = 1e-3  # peak of the cosine schedule
+LEARNING_RATE = 5e-3  # peak of the cosine schedule
 AUGMENTATION = 0.5  # strength of the random changes to training pictures; 0 for none
 BATCH_NORM_MOMENTUM = 0.9  # the default 0.99 lags behind on short trainings
 
@@ -186,7 +186,7 @@ def main():
     )
     schedule = common.warmup_cosine(flags.learning_rate, len(data.train) * flags.epochs)
     model.compile(
-        optimizer=keras.optimizers.Adam(schedule),
+        optimizer=common.Muon(schedule),
         loss=[common.segmentation_loss] * 7,  # equation 1: the sum over fused and side outputs
         loss_weights=[1.0] + [flags.side_weight] * 6,
         metrics={"fused": [common.mean_iou(len(data.class_names))]},

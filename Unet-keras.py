@@ -40,7 +40,7 @@ PRECISION = "auto"  # auto is mixed on GPUs and TPUs; or float32, mixed_bfloat16
 SEED = 1  # same seed, same result
 EPOCHS = 40  # passes over the training pictures
 PATIENCE = 0  # stop after so many epochs without a better validation mean IoU; 0 never stops
-LEARNING_RATE = 2e-3  # peak of the cosine schedule
+LEARNING_RATE = 1e-2  # peak of the cosine schedule
 AUGMENTATION = 0.5  # strength of the random changes to training pictures; 0 for none
 BASE_FILTERS = 64  # channels of the first level; each level below doubles them
 DROPOUT = 0.3  # share of the deepest features dropped in training
@@ -114,7 +114,7 @@ def main():
     )
     schedule = common.warmup_cosine(flags.learning_rate, len(data.train) * flags.epochs)
     model.compile(
-        optimizer=keras.optimizers.Adam(schedule),
+        optimizer=common.Muon(schedule),
         loss=common.segmentation_loss,
         metrics=[common.mean_iou(len(data.class_names))],
         jit_compile=common.JIT_COMPILE,

@@ -8,7 +8,7 @@ resuming, errors in words) is in `support/`.
 import functools
 from dataclasses import dataclass
 
-from support import batch_norm, checks, devices, machines, run_folder  # noqa: F401  (first: it is quiet)
+from support import batch_norm, checks, devices, machines, run_folder  # noqa: F401  (first: quiet)
 from support.attention_picture import plot_attention
 from support.augmentation import change, random_affine, random_colors
 from support.checkpoint import Checkpoint
@@ -18,6 +18,7 @@ from support.devices import JIT_COMPILE
 from support.epochs import Epochs
 from support.history_picture import plot_history
 from support.model_file import in_float32, save_model
+from support.muon import Muon  # noqa: F401
 from support.outlook import Outlook
 from support.picture_files import VOID
 from support.settings import settings
@@ -27,13 +28,10 @@ from support.startup import VERBOSE, UserError, launch  # noqa: F401
 from support.tiles import predict_in_tiles
 
 import keras
-import matplotlib
 import numpy as np
 import tensorflow as tf
 from keras import ops
 from matplotlib.figure import Figure
-
-matplotlib.rcParams["figure.dpi"] = 120  # of every figure below
 
 
 def set_up(flags):

@@ -52,13 +52,14 @@ with quiet(2):  # TensorFlow greets with a page that no log level holds back
     from support.devices import device  # looks for a GPU, and TensorFlow is loud about that, too
 
     import keras
-    import matplotlib.figure  # noqa: F401  (here, so that Ctrl-C is quiet until all is imported)
+    import matplotlib.figure  # (here, so that Ctrl-C is quiet until all is imported)
     import tensorflow as tf
 
 # The user's keras.json may say otherwise; pictures here are float32 (N, H, W, 3).
 keras.config.set_image_data_format("channels_last")
 keras.config.set_floatx("float32")
 keras.config.set_epsilon(1e-7)
+matplotlib.rcParams["figure.dpi"] = 120
 
 # Keras' progress bar on a terminal, a line an epoch in a file.
 VERBOSE = 1 if sys.stdout is not None and sys.stdout.isatty() else 2

@@ -1,6 +1,7 @@
 """Whole scripts, run as a user runs them, on drawn pets that the real tfds builder prepared."""
 
 import csv
+import importlib.util
 import shutil
 import subprocess
 import sys
@@ -149,28 +150,30 @@ def test_early_stopping(monkeypatch, tmp_path, pets):
     assert finished.metrics["epochs"] < 9
 
 
-def test_trains_and_goes_on_on_the_other_backend(tmp_path, pets):
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_trains_and_goes_on_on_another_backend(tmp_path, pets, backend):
     """Killed after an epoch and started again, it ends as one that was left in peace."""
+    if not importlib.util.find_spec(backend):
+        pytest.skip(f"{backend} is not installed")
     flags = ["--data-dir", pets, *SMALL, "--base-filters", "2", "--epochs", "4"]
-    process = run_script("Unet-keras", *flags, cwd=tmp_path, backend="jax")
+    process = run_script("Unet-keras", *flags, cwd=tmp_path, backend=backend)
     assert (process.returncode, process.stderr) == (0, "")
     finished = finished_run(tmp_path / "runs", "unet")
-    assert finished.hyperparameters["backend"] == "jax"
-    assert "jax" in finished.hyperparameters["versions"]
+    assert finished.hyperparameters["backend"] == backend
+    assert backend in finished.hyperparameters["versions"]
     assert 0 < finished.metrics["mean_iou"] < 1
 
     (tmp_path / "again").mkdir()
-    process = start_script("Unet-keras", *flags, cwd=tmp_path / "again", backend="jax")
+    process = start_script("Unet-keras", *flags, cwd=tmp_path / "again", backend=backend)
     wait_for_epochs(process, tmp_path / "again" / "runs", 2, moment=0)
     process.kill()
     process.communicate()
-    process = run_script("Unet-keras", *flags, cwd=tmp_path / "again", backend="jax")
+    process = run_script("Unet-keras", *flags, cwd=tmp_path / "again", backend=backend)
     assert (process.returncode, process.stderr) == (0, "")
     assert "Goes on after epoch" in process.stdout
     again = finished_run(tmp_path / "again" / "runs", "unet")
-    assert (again.folder / "history.csv").read_bytes() == (
-        finished.folder / "history.csv"
-    ).read_bytes()
+    histories = [(one.folder / "history.csv").read_bytes() for one in (finished, again)]
+    assert histories[0] == histories[1]
     assert again.metrics["iou"] == finished.metrics["iou"]
 
 

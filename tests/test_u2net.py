@@ -213,7 +213,7 @@ def test_main_trains_all_seven_outputs_and_keeps_the_best_by_the_fused_one(monke
         for one in masks:
             np.testing.assert_array_equal(one, masks[0])
     assert_rises_to_and_falls_to_zero(fit, 0.01, epochs=5)
-    assert isinstance(fit.model.optimizer, keras.optimizers.Adam)
+    assert isinstance(fit.model.optimizer, common.Muon)
     assert left.run.network == "u2net"
     model, attention = left.finished
     assert model is fit.model

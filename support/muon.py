@@ -1,0 +1,73 @@
+"""Muon for convolutions: an optimizer whose updates turn all directions of a kernel alike.
+
+Adam's update of a kernel is dominated by few directions, those of the largest gradients. Muon
+replaces the momentum of a kernel, seen as a matrix, by the nearest orthogonal one, so that rare
+directions are learned as fast. It needs fewer steps, and each takes some matrix products more.
+"""
+
+from support.devices import BACKEND
+
+import keras
+import tensorflow as tf
+from keras import ops
+
+_FEWEST = 8  # channels; what comes from pictures or goes to a few classes is Adam's
+
+
+class Muon(keras.optimizers.Muon):
+    """Keras' Muon, which leaves all but matrices to Adam, for the kernels of convolutions, too.
+
+    Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks". Updates have the
+    size of Adam's (Liu et al. 2025, arXiv:2502.16982), so learning rates are alike. Biases, batch
+    normalization, and kernels from or to fewer than 8 channels are Adam's, at a tenth of the rate.
+
+    Args:
+        learning_rate: float or a schedule.
+    """
+
+    def __init__(self, learning_rate, **options):
+        options = {"adam_lr_ratio": 0.1, "weight_decay": 0.0, "adam_weight_decay": 0.0} | options
+        super().__init__(learning_rate, **options)
+
+    def _should_use_adamw(self, variable):
+        return len(variable.shape) != 4 or min(variable.shape[2:]) < _FEWEST
+
+    def _muon_update_step(self, gradient, variable, lr, m):
+        self.assign_add(m, gradient + (self.momentum - 1) * m)
+        ahead = gradient + self.momentum * m if self.nesterov else m
+        matrix = ops.reshape(ahead, (-1, variable.shape[-1]))
+        update = self.lr_adjust(lr * orthogonal(matrix))
+        self.assign_sub(variable, ops.reshape(update, variable.shape))
+
+
+def orthogonal(matrix, steps=5, a=3.4445, b=-4.7750, c=2.0315):
+    """A matrix with the singular vectors of another, and singular values between 0.7 and 1.2.
+
+    Newton-Schulz iterations X <- (a I + b A + c A A) X with A = X X^T, coefficients of Jordan et
+    al. All of them are polynomials of the first A, which is small where a kernel has few outputs
+    and many inputs, so X itself takes part in the first and the last product only.
+
+    Args:
+        matrix: float (rows, columns).
+        steps: number of iterations.
+        a, b, c: coefficients.
+
+    Returns:
+        float (rows, columns).
+    """
+    if matrix.shape[0] > matrix.shape[1]:
+        return ops.transpose(orthogonal(ops.transpose(matrix), steps, a, b, c))
+    matrix = matrix / (ops.norm(matrix) + 1e-7)
+    gram = matrix @ ops.transpose(matrix)
+    one = ops.eye(matrix.shape[0], dtype=matrix.dtype)
+    product = one
+    for step in range(steps):
+        factor = a * one + b * gram + c * gram @ gram
+        product = factor @ product
+        if step < steps - 1:
+            gram = factor @ factor @ gram
+    return product @ matrix
+
+
+if BACKEND == "tensorflow":  # traced once for each shape, and not for each kernel
+    orthogonal = tf.function(orthogonal)

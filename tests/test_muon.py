@@ -1,0 +1,55 @@
+"""The optimizer of U-Net and U2-Net against Keras' own and against linear algebra."""
+
+import common
+from support.muon import orthogonal
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+
+@pytest.mark.parametrize("shape", [(144, 16), (16, 200), (64, 64)])
+def test_singular_vectors_stay_and_singular_values_come_close_to_one(shape):
+    rng = np.random.default_rng(0)
+    matrix = rng.normal(size=shape).astype(np.float32)
+    matrix[:3] *= 100  # a few directions of large gradients
+    found = ops.convert_to_numpy(orthogonal(ops.convert_to_tensor(matrix)))
+    left, values, right = np.linalg.svd(matrix, full_matrices=False)
+    assert values[0] > 30 * values[-1]
+    changed = left.T @ found @ right.T
+    np.testing.assert_allclose(changed, np.diag(np.diag(changed)), atol=1e-3)
+    # The smallest would take more than five steps.
+    large = np.diag(changed)[values > np.linalg.norm(values) / 300]
+    assert len(large) > len(values) / 2
+    assert large.min() > 0.65
+    assert large.max() < 1.25
+
+
+def test_a_dense_kernel_moves_as_with_the_muon_of_keras():
+    rng = np.random.default_rng(1)
+    kernel = rng.normal(size=(3, 3, 8, 16)).astype(np.float32)
+    gradients = [rng.normal(size=kernel.shape).astype(np.float32) for _ in range(3)]
+    ours, theirs = keras.Variable(kernel), keras.Variable(kernel.reshape(-1, 16))
+    optimizers = common.Muon(0.01), keras.optimizers.Muon(0.01, weight_decay=0.0)
+    for gradient in gradients:
+        optimizers[0].apply([ops.convert_to_tensor(gradient)], [ours])
+        optimizers[1].apply([ops.convert_to_tensor(gradient.reshape(-1, 16))], [theirs])
+    moved = ops.convert_to_numpy(theirs).reshape(kernel.shape)
+    np.testing.assert_allclose(ops.convert_to_numpy(ours), moved, atol=1e-6)
+    assert np.abs(moved - kernel).min() > 0
+
+
+@pytest.mark.parametrize("shape", [(16,), (3, 3, 3, 16), (1, 1, 16, 3), (16, 16)])
+def test_all_but_kernels_of_many_channels_move_as_with_adam(shape):
+    rng = np.random.default_rng(2)
+    start = rng.normal(size=shape).astype(np.float32)
+    one, other = keras.Variable(start), keras.Variable(start)
+    muon, adam = common.Muon(0.02), keras.optimizers.Adam(0.002)
+    for _ in range(3):
+        gradient = ops.convert_to_tensor(rng.normal(size=shape).astype(np.float32))
+        muon.apply([gradient], [one])
+        adam.apply([gradient], [other])
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(one), ops.convert_to_numpy(other), rtol=1e-5, atol=1e-7
+    )
