@@ -12,12 +12,11 @@ from types import SimpleNamespace
 from support import startup
 from support.devices import BACKEND
 from support.epochs import Places
-from support.meeting import meet, watch
+from support.meeting import SILENCE, meet, watch
 from support.startup import UserError
 
 import numpy as np
 
-_SILENCE = 30  # seconds without a sign of life after which JAX gives a process up
 _VARIABLES = ("JOB_ADDRESSES", "NUM_PROCESSES", "PROCESS_ID")  # after KERAS_DISTRIBUTION_
 _self = SimpleNamespace(count=1, number=0)
 
@@ -66,7 +65,7 @@ def join():
             "KERAS_BACKEND=jax, or unset KERAS_DISTRIBUTION_NUM_PROCESSES and the like."
         )
     _self.count, _self.number = int(processes), int(number)
-    peers = meet(host, int(port), _self.count, _self.number)
+    watch(meet(host.strip("[]"), int(port), _self.count, _self.number))
     if not is_first():
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # C++ code writes there, too
     startup.end_at_once()
@@ -76,10 +75,9 @@ def join():
     jax.config.update("jax_enable_preemption_service", False)  # has a say when processes end
     # `keras.distribution.initialize` would do the same, and wait for five minutes.
     jax.distributed.initialize(
-        f"{host}:{port}", _self.count, _self.number, heartbeat_timeout_seconds=_SILENCE
+        f"{host}:{port}", _self.count, _self.number, heartbeat_timeout_seconds=2 * SILENCE
     )
-    watch(peers)
-    with startup.quiet(1, 2):  # Gloo says that it has connected
+    with startup.quiet(1):  # Gloo says that it has connected
         from_first(b"")
 
 

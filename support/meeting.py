@@ -6,6 +6,7 @@ ends, however it ends, the system closes its connections, and the others know at
 """
 
 import atexit
+import contextlib
 import json
 import os
 import socket
@@ -15,7 +16,8 @@ import time
 from support.startup import GO_ON, UserError
 
 PATIENCE = 60  # seconds in which all processes have to come
-_END = b"end\n"
+SILENCE = 30  # seconds without a sign of life after which a process is given up
+_ALIVE, _END = b".", b"!"
 
 
 def meet(host, port, count, number):
@@ -36,10 +38,34 @@ def meet(host, port, count, number):
 
 
 def watch(peers):
-    """End this process as soon as one of the others has ended before its end."""
+    """End this process as soon as one of the others has ended before its end, or keeps silent."""
     for number, peer in peers.items():
-        atexit.register(peer.sendall, _END)
-        threading.Thread(target=_wait_for_end, args=(number, peer), daemon=True).start()
+        peer.settimeout(SILENCE)
+        atexit.register(_say, peer, _END)
+        threading.Thread(target=_say, args=(peer, _ALIVE, True), daemon=True).start()
+        threading.Thread(target=_listen, args=(number, peer), daemon=True).start()
+
+
+def _say(peer, word, again=False):
+    with contextlib.suppress(OSError):  # it is gone, which `_listen` notices
+        peer.sendall(word)
+        while again:
+            time.sleep(5)
+            peer.sendall(word)
+
+
+def _listen(number, peer):
+    while True:
+        try:
+            word = peer.recv(1)
+        except OSError:  # silence is one, too
+            word = b""
+        if word == _END:
+            return
+        if word != _ALIVE:
+            text = f"\nProcess {number} has ended or cannot be reached, so this one ends, too. "
+            os.write(2, f"{text}{GO_ON}\n".encode())
+            os._exit(1)
 
 
 def _receive(port, count):
@@ -111,15 +137,3 @@ def _find(host, port, count, number):
 def _line(peer):
     with peer.makefile("rb") as file:
         return file.readline(1000).decode(errors="replace").strip()
-
-
-def _wait_for_end(number, peer):
-    peer.settimeout(None)
-    try:
-        word = peer.recv(len(_END))
-    except OSError:
-        word = b""
-    if word != _END:
-        text = f"\nProcess {number} has ended or cannot be reached, so this one ends, too. "
-        os.write(2, f"{text}{GO_ON}\n".encode())
-        os._exit(1)
