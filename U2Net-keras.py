@@ -7,9 +7,10 @@ for Salient Object Detection", arXiv:2005.09007.
                  \ pool                                / up                  |
                  En_2 RSU-6 ---------------- skip -> De_2 RSU-6   -> side 2 -+
                    ...                                ...                    +-> fused
+                   En_4 RSU-4 -> attention - skip -> De_4 RSU-4   -> side 4 -+
                      En_5 RSU-4F ----------- skip -> De_5 RSU-4F  -> side 5 -+
                        \                             /                       |
-                        En_6 RSU-4F -> self-attention  -----------> side 6 -+
+                        En_6 RSU-4F -------------------------------> side 6 -+
 
 An RSU ("residual U-block") of depth 7 halves its input five times and comes back up inside one
 block, so that even the first stage sees far beyond a 3x3 neighbourhood at full resolution. Its
@@ -18,7 +19,7 @@ are too small to halve, RSU-4F dilates its convolutions instead.
 
 *Deep supervision*: six stages each predict a side output of their own, a 1x1 convolution fuses
 them, and the loss looks at all seven. *Self-attention*, which the paper does not have, lets each
-position of the deepest features gather from all others. `--help` lists all flags of this script.
+position of En_4's features, at 1/8 of the size, gather from all others. `--help` lists all flags.
 """
 
 import common  # first: it quiets TensorFlow's import
@@ -37,7 +38,7 @@ SEED = 1  # same seed, same result
 EPOCHS = 20  # passes over the training pictures
 PATIENCE = 0  # stop after so many epochs without a better validation mean IoU; 0 never stops
 VARIANT = "full"  # full (44 million weights) or lite (1.1 million), the paper's U2-Net-dagger
-SELF_ATTENTION = True  # relate the deepest features to each other
+SELF_ATTENTION = True  # relate the features of all places at 1/8 of the size
 SIDE_WEIGHT = 1.0  # of each side output in the loss; the fused output weighs 1
 LEARNING_RATE = 5e-3  # peak of the cosine schedule
 AUGMENTATION = 0.5  # strength of the random changes to training pictures; 0 for none
@@ -100,17 +101,19 @@ def rsu_4f(x, middle, filters, momentum):
     return layers.Add()([x, residual])
 
 
-def attend(x, heads=8):
-    """Multi-head self-attention over all positions, added through a layer that starts at zero.
+def attend(x, heads=4):
+    """Multi-head self-attention: each position gathers from all (arXiv:1706.03762, section 3.2.2).
 
-    Vaswani et al. 2017, arXiv:1706.03762, section 3.2.2.
+    It knows no order: a depthwise convolution tells positions apart (Chu et al. 2021,
+    arXiv:2102.10882). What is gathered from is pooled (Wang et al. 2021, arXiv:2102.12122).
     """
     channels = x.shape[-1]
+    x = layers.Add()([x, layers.DepthwiseConv2D(3, padding="same", name="positions")(x)])
+    queries = layers.LayerNormalization(name="attention_norm")(x)
     size, over = channels // heads, (1, 2)  # one head's width; height and width of the picture
     attention = layers.MultiHeadAttention(heads, size, attention_axes=over, name="attention")
-    x_normed = layers.LayerNormalization()(x)
-    gathered, _ = attention(x_normed, x_normed, return_attention_scores=True)
-    gathered = layers.Dense(channels, kernel_initializer="zeros", name="attention_gate")(gathered)
+    pooled = layers.AveragePooling2D(2)(queries)
+    gathered, _ = attention(queries, pooled, return_attention_scores=True)
     return layers.Add()([x, gathered])
 
 
@@ -127,7 +130,7 @@ def build_model(
         image_size: side of the input, pixels, a multiple of 32; None for any sides.
         variant: "full" or "lite".
         num_classes: classes to tell apart; 1 gives the paper's sigmoid.
-        self_attention: whether the deepest features attend to each other.
+        self_attention: whether the features of En_4 attend to each other.
         batch_norm_momentum: share of the old in the moving averages, 0 to 1.
 
     Returns:
@@ -139,11 +142,11 @@ def build_model(
     skips = []
     for depth, middle, filters in encoder:
         x = rsu(x, depth, middle, filters, batch_norm_momentum)
+        if self_attention and len(skips) == 3:
+            x = attend(x)
         skips.append(x)
         x = layers.MaxPooling2D()(x)
     x = rsu(x, *deepest, batch_norm_momentum)
-    if self_attention:
-        x = attend(x)
     stages = [x]
     for depth, middle, filters in _DECODER[variant]:
         x = layers.Concatenate()([upsample(x), skips.pop()])
@@ -167,11 +170,7 @@ def build_model(
 def main():
     flags = common.parse_flags(
         globals(),
-        {
-            "image_size": range(64, 2049, 32),  # below, attention has one position
-            "variant": ["full", "lite"],
-            "side_weight": (0.0, 100.0),
-        },
+        {"image_size": range(64, 2049, 32), "variant": [*_ENCODER], "side_weight": (0.0, 100.0)},
     )
     if flags.predict:
         common.predict("u2net", flags)
@@ -204,10 +203,8 @@ def main():
         callbacks=run.callbacks,
         verbose=common.VERBOSE,
     )
-    attention = None
-    if flags.self_attention:
-        attention = keras.Model(model.input, model.get_layer("attention").output[1])
-    run.finish(model, attention)
+    scores = model.get_layer("attention").output[1] if flags.self_attention else None
+    run.finish(model, attention=scores)
 
 
 if __name__ == "__main__":

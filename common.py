@@ -276,12 +276,13 @@ class Run:
         Args:
             model: keras.Model, float32 (N, S, S, 3) in [0, 1] to probabilities (N, S, S, C), with
                 the best weights. Of several outputs only the first is kept.
-            attention: keras.Model to the scores that `plot_attention` draws, if it is to be drawn.
+            attention: what of it is the scores that `plot_attention` draws, if there are any.
         """
         # Without its compilation: no optimizer state in the file, no custom loss to find.
-        model = keras.Model(model.input, model.outputs[0], name=model.name)
         devices.use_own()
-        model, attention = in_float32(model), attention and in_float32(attention)
+        if attention is not None:
+            attention = in_float32(keras.Model(model.input, attention))
+        model = in_float32(keras.Model(model.input, model.outputs[0], name=model.name))
         model.compile(jit_compile=JIT_COMPILE)
         data, progress = self.data, self.progress
         confusions = evaluate(model, data.test, len(data.class_names), data.tile)
@@ -307,7 +308,7 @@ class Run:
         title = f"{model.name} on {data.title}"
         plot_history(self.folder / "history.csv", title, self.metric, progress["stages"])
         plot_predictions(self.folder / "predictions.png", model, data, confusions, title)
-        if attention:
+        if attention is not None:
             plot_attention(self.folder / "attention.png", attention, model, data)
         # Last, because who has metrics is a finished run.
         run_folder.write_json(self.folder / "metrics.json", metrics)
