@@ -251,11 +251,10 @@ class Run:
 
     def __init__(self, network, flags, data, metric="mean_iou"):
         self.flags, self.data, self.metric = flags, data, metric
-        facts = {"data": data.identity, **devices.facts()}
-        used = settings(flags, facts, code=[__file__])
+        used = settings(flags, {"data": data.identity, **devices.facts()}, [__file__])
         machines.agree(used, but={"data_dir", "dataset", "runs_dir"})
-        self.folder = self._lock = None  # of processes that do not write
-        if machines.is_first():
+        self.folder = self._lock = None
+        if machines.is_first():  # who alone writes
             self.folder, self._lock = run_folder.begin(flags.runs_dir, network, used)
         checkpoint = Checkpoint(self.folder, metric, flags.patience)
         self.progress = progress = checkpoint.progress
@@ -264,11 +263,13 @@ class Run:
             data.epochs.number = progress["epochs"]  # which counts over all stages
 
         follow = keras.callbacks.LambdaCallback(on_epoch_begin=next_epoch)
-        self.callbacks = [follow, *checkpoint.callbacks, Outlook()]
+        of_stages = [value for name, value in vars(flags).items() if name.endswith("epochs")]
+        outlook = Outlook(lambda: sum(of_stages) - progress["epochs"])
+        self.callbacks = [follow, *checkpoint.callbacks, outlook]
         devices.print_facts()
         print(f"Results: {self.folder}")
-        if epochs := progress["epochs"]:
-            print(f"Goes on after epoch {epochs}. To begin anew, delete that folder.")
+        if done := progress["epochs"]:
+            print(f"Goes on after epoch {done}. To begin anew, delete that folder.")
 
     def finish(self, model, attention=None):
         """Evaluate on the test split, save, draw and report.

@@ -10,7 +10,14 @@ class Outlook(keras.callbacks.Callback):
 
     The first step counts as compilation, so it has no say in the estimate. Each `fit`, a stage of
     its own, has its own.
+
+    Args:
+        remaining: function that returns how many epochs are to come in all stages.
     """
+
+    def __init__(self, remaining):
+        super().__init__()
+        self._remaining = remaining
 
     def on_train_begin(self, logs=None):
         self._epoch_seconds, self._told = None, False
@@ -22,7 +29,9 @@ class Outlook(keras.callbacks.Callback):
         elif not self._told:
             self._told = True
             epochs = f"{left} epochs" if left > 1 else "last epoch"
-            print(f"About {duration(left * self._epoch_seconds)} for the {epochs} to come")
+            later = self._remaining() - left
+            stages = f"; then {later} of another stage, timed when they begin" if later > 0 else ""
+            print(f"About {duration(left * self._epoch_seconds)} for the {epochs} to come{stages}")
         self._first_step_over = None
 
     def on_train_batch_end(self, batch, logs=None):
