@@ -1,0 +1,141 @@
+"""The drawn networks: the committed files are those of today's models, and say what is in them."""
+
+import importlib
+import re
+import sys
+from collections import Counter
+from itertools import combinations
+from xml.etree import ElementTree
+
+import pytest
+from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "docs"))
+
+import draw_figures
+import drawing
+
+u2net = importlib.import_module("U2Net-keras")
+
+NAMES = ("fcn", "unet", "u2net", "rsu")
+pytestmark = pytest.mark.xdist_group("figures")  # so that one worker builds the models once
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    return draw_figures.draw_all()
+
+
+def written(one):
+    """How often each text stands in a drawing."""
+    return Counter(text.get_text() for text in one.axes.texts)
+
+
+def numbers(one):
+    return Counter(int(text) for text in written(one).elements() if text.isdecimal())
+
+
+def sides(one):
+    return {int(text[:-1]) for text in written(one) if re.fullmatch(r"\d+²", text)}
+
+
+def texts_of(path):
+    svg = ElementTree.parse(path)
+    return Counter(
+        "".join(text.itertext()) for text in svg.iter("{http://www.w3.org/2000/svg}text")
+    )
+
+
+def matplotlib_of(path):
+    return re.search(r"Matplotlib v([^,]+),", path.read_text(encoding="utf-8")).group(1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_committed_figure_is_drawn_from_the_model_of_today(drawn, name, tmp_path):
+    committed, anew = ROOT / "docs" / "figures" / f"{name}.svg", tmp_path / "anew.svg"
+    drawn[name].save(anew)
+    assert texts_of(anew) == texts_of(committed) == written(drawn[name])
+    if matplotlib_of(anew) == matplotlib_of(committed):
+        assert anew.read_bytes() == committed.read_bytes(), "run python docs/draw_figures.py"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_saving_twice_gives_the_same_bytes_in_the_colors_of_both_modes(drawn, name, tmp_path):
+    first, second = tmp_path / "first.svg", tmp_path / "second.svg"
+    drawn[name].save(first)
+    drawn[name].save(second)
+    assert first.read_bytes() == second.read_bytes()
+    svg = first.read_text(encoding="utf-8")
+    assert drawing.INK not in svg
+    assert "fill: currentColor" in svg
+    assert "stroke: currentColor" in svg
+    assert "prefers-color-scheme: dark" in svg
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_text_lies_on_another_or_off_the_sheet(drawn, name):
+    sheet = drawn[name].axes.get_window_extent()
+    boxes = {text: text.get_window_extent().padded(-2) for text in drawn[name].axes.texts}
+    for box in boxes.values():
+        assert sheet.x0 < box.x0 < box.x1 < sheet.x1
+        assert sheet.y0 < box.y0 < box.y1 < sheet.y1
+    for (one, its), (other, its_own) in combinations(boxes.items(), 2):
+        assert not its.overlaps(its_own), (one, other)
+
+
+def test_unet_shows_every_output_of_the_paper(drawn):
+    down, pooled = 2 * [64, 128, 256, 512, 1024], [64, 128, 256, 512]
+    joined, up = [128, 256, 512, 1024], 2 * [64, 128, 256, 512]
+    assert numbers(drawn["unet"]) == Counter([3, *down, *pooled, *joined, *up, 3])
+    assert sides(drawn["unet"]) == {128, 64, 32, 16, 8}
+
+
+def test_fcn_shows_every_output_of_vgg16_and_every_score(drawn):
+    vgg16 = [64] * 3 + [128] * 3 + [256] * 4 + [512] * 8  # with the pooled
+    picture, scores = [3], [3] * 6  # of fc7, of two taps, and three upsampled
+    assert numbers(drawn["fcn"]) == Counter(picture + vgg16 + [512, 512] + scores)
+    assert sides(drawn["fcn"]) == {128, 64, 32, 16, 8, 4}
+    factors = Counter(text for text in written(drawn["fcn"]).elements() if text[0] == "×")
+    assert factors == {"×2": 2, "×8": 1}
+
+
+def test_rsu_shows_every_output_of_the_first_stage(drawn):
+    depth, middle, filters = u2net._ENCODER["full"][0]
+    down, pooled, joined, up = depth * [middle], depth - 2, depth - 1, (depth - 2) * [middle]
+    inner = [*down, *pooled * [middle], *joined * [2 * middle], *up]
+    assert numbers(drawn["rsu"]) == Counter([3, filters, *inner, filters, filters])
+    assert sides(drawn["rsu"]) == {128, 64, 32, 16, 8, 4}
+    assert written(drawn["rsu"])["dilation 2"] == 1
+
+
+def stages_of_the_paper(variant):
+    """As they are written: every stage with its block, side and channels."""
+    stages = []
+    for number, (depth, _, filters) in enumerate(u2net._ENCODER[variant], start=1):
+        stages += [f"En_{number} RSU-{depth}", f"{256 >> number}²·{filters}"]
+    for number, (depth, _, filters) in zip(range(5, 0, -1), u2net._DECODER[variant], strict=True):
+        stages += [f"De_{number} RSU-{depth}", f"{256 >> number}²·{filters}"]
+    stages += ["attention", f"4²·{u2net._ENCODER[variant][-1][-1]}"]
+    for number in range(1, 7):
+        stages += [f"side {number}", f"{256 >> number}²·3"]
+    return Counter(stages)
+
+
+def test_u2net_shows_every_stage_and_side_output(drawn):
+    wanted = stages_of_the_paper("full")
+    assert wanted <= written(drawn["u2net"])
+    assert wanted["De_5 RSU-4F"] == wanted["En_1 RSU-7"] == wanted["128²·3"] == 1
+    assert numbers(drawn["u2net"]) == {3: 2, 18: 1}
+
+
+def test_other_models_are_written_otherwise(drawn):
+    narrow = draw_figures.draw_u(draw_figures.build("Unet-keras", base_filters=16).layers, wide=2)
+    wanted = {width if width == 3 else width // 4: n for width, n in numbers(drawn["unet"]).items()}
+    assert numbers(narrow) == wanted
+
+    settings = {"pretrained": "none", "num_classes": 7, "fc_filters": 96}
+    fcn = draw_figures.draw_fcn(draw_figures.build("FCN-keras", **settings))
+    assert numbers(fcn) - numbers(drawn["fcn"]) == {7: 6, 96: 2}
+
+    lite = draw_figures.draw_u2net(draw_figures.build("U2Net-keras", variant="lite"))
+    assert stages_of_the_paper("lite") <= written(lite)
