@@ -104,15 +104,14 @@ def draw_fcn(model):
 
 
 def rsu_stages(model):
-    """Name and output of every residual U-block, and of self-attention; each ends in an Add."""
+    """Name and output of every residual U-block; each ends in an Add."""
     stages, convs, pools = [], 0, 0
     for layer in model.layers:
         convs += kind(layer) == "Conv2D"
         pools += kind(layer) == "MaxPooling2D" and convs > 0  # pools before it are between blocks
         if kind(layer) == "Add":
             # RSU-7 has 14 convolutions; RSU-4F has the 8 of RSU-4, but no pooling.
-            name = f"RSU-{convs // 2}{'' if pools else 'F'}" if convs else "attention"
-            stages.append((name, layer.output))
+            stages.append((f"RSU-{convs // 2}{'' if pools else 'F'}", layer.output))
             convs = pools = 0
     return stages
 
@@ -128,23 +127,23 @@ def draw_u2net(model):
         drawing.text(x, box.y + TEXT / 2 + 4, name, ha)
         drawing.text(x, box.y - TEXT / 2 - 2, f"{shape[1]}²·{shape[-1]}", ha)
 
-    for number, (name, tensor) in enumerate(stages[:6], start=1):
+    for number, (name, tensor) in enumerate(stages[:5], start=1):
         box = drawing.box(0, tensor.shape, ENCODER, label=False)
         if number > 1:
             drawing.arrow((0, encoders[number - 1].bottom), (0, box.top), color=POOL)
         write(box, tensor.shape, f"En_{number} {name}", ha="right")
         encoders[number] = box
     drawing.join(drawing.first(model.input.shape, x=-160), encoders[1])
+    name, tensor = stages[5]  # the bottom of the U stands below the decoder, which begins with it
+    box = drawing.box(200, tensor.shape, ENCODER, label=False)
+    drawing.arrow((0, encoders[5].bottom), (0, box.y), (box.left, box.y), color=POOL)
+    write(box, tensor.shape, f"En_6 {name}", ha="left")
+    last_six[6] = box, tensor
 
-    for number, (name, tensor) in zip(range(6, 0, -1), stages[6:], strict=True):
-        if name == "attention":
-            box = drawing.box(200, tensor.shape, MIDDLE, label=False)
-            drawing.join(encoders[6], box, MIDDLE)
-        else:
-            name = f"De_{number} {name}"
-            box = drawing.up(box, tensor.shape, DECODER, label=False)
-            drawing.join(encoders[number], box, SKIP)
-        write(box, tensor.shape, name, ha="left")
+    for number, (name, tensor) in zip(range(5, 0, -1), stages[6:], strict=True):
+        box = drawing.up(box, tensor.shape, DECODER, label=False)
+        drawing.join(encoders[number], box, SKIP)
+        write(box, tensor.shape, f"De_{number} {name}", ha="left")
         last_six[number] = box, tensor
 
     joined = [layer.output for layer in model.layers if kind(layer) == "Concatenate"][-1]
@@ -163,7 +162,7 @@ def draw_u2net(model):
     kernel, _ = convs[id(joined)].kernel_size
     box = drawing.right(joint, model.get_layer("fused").output.shape, DECODER, kernel=kernel)
     drawing.text(box.x, box.top + TEXT / 2 + 2, "fused")
-    y = encoders[6].bottom - 3 * TEXT
+    y = last_six[6][0].bottom - 3 * TEXT
     drawing.legend(-150, y, ("→", INK, "RSU / conv 3×3"), POOLING)
     drawing.legend(90, y, UPSAMPLING, SKIPPING)
     drawing.legend(330, y, *SCALE)
@@ -176,7 +175,7 @@ def build(script, **settings):
 
 def draw_all():
     """Every figure by its name."""
-    u2net = build("U2Net-keras")
+    u2net = build("U2Net-keras", self_attention=False)
     first_stage = u2net.layers[: [kind(layer) for layer in u2net.layers].index("Add") + 1]
     return {
         "fcn": draw_fcn(build("FCN-keras", pretrained="none")),
