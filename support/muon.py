@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras import ops
 
 _FEWEST = 8  # channels; what comes from pictures or goes to a few classes is Adam's
+_MOST = 256  # output channels in one matrix: the products take the cube of their number
 
 
 class Muon(keras.optimizers.Muon):
@@ -20,6 +21,7 @@ class Muon(keras.optimizers.Muon):
     Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks". Updates have the
     size of Adam's (Liu et al. 2025, arXiv:2502.16982), so learning rates are alike. Biases, batch
     normalization, and kernels from or to fewer than 8 channels are Adam's, at a tenth of the rate.
+    Kernels with more than 256 output channels are taken as several matrices.
 
     Args:
         learning_rate: float or a schedule.
@@ -35,9 +37,11 @@ class Muon(keras.optimizers.Muon):
     def _muon_update_step(self, gradient, variable, lr, m):
         self.assign_add(m, gradient + (self.momentum - 1) * m)
         ahead = gradient + self.momentum * m if self.nesterov else m
-        matrix = ops.reshape(ahead, (-1, variable.shape[-1]))
-        update = self.lr_adjust(lr * orthogonal(matrix))
-        self.assign_sub(variable, ops.reshape(update, variable.shape))
+        columns = variable.shape[-1]
+        parts = next(n for n in range(1, columns + 1) if columns % n == 0 and columns / n <= _MOST)
+        matrices = ops.split(ops.reshape(ahead, (-1, columns)), parts, axis=1)
+        updates = [self.lr_adjust(lr * orthogonal(one)) for one in matrices]
+        self.assign_sub(variable, ops.reshape(ops.concatenate(updates, axis=1), variable.shape))
 
 
 def orthogonal(matrix, steps=5, a=3.4445, b=-4.7750, c=2.0315):

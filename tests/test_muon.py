@@ -40,6 +40,18 @@ def test_a_dense_kernel_moves_as_with_the_muon_of_keras():
     assert np.abs(moved - kernel).min() > 0
 
 
+def test_wide_kernels_are_several_matrices():
+    rng = np.random.default_rng(3)
+    gradient = rng.normal(size=(3, 3, 8, 600)).astype(np.float32)
+    whole = keras.Variable(np.zeros_like(gradient))
+    parts = [keras.Variable(np.zeros((3, 3, 8, 200), np.float32)) for _ in range(3)]
+    common.Muon(0.01).apply([ops.convert_to_tensor(gradient)], [whole])
+    thirds = [ops.convert_to_tensor(one) for one in np.split(gradient, 3, axis=-1)]
+    common.Muon(0.01).apply(thirds, parts)
+    wanted = np.concatenate([ops.convert_to_numpy(one) for one in parts], axis=-1)
+    np.testing.assert_allclose(ops.convert_to_numpy(whole), wanted, rtol=1e-4, atol=1e-7)
+
+
 @pytest.mark.parametrize("shape", [(16,), (3, 3, 3, 16), (1, 1, 16, 3), (16, 16)])
 def test_all_but_kernels_of_many_channels_move_as_with_adam(shape):
     rng = np.random.default_rng(2)
