@@ -63,7 +63,8 @@ def training_step(model, size, batch_size):
     images = rng.random((batch_size, size, size, 3), np.float32)
     masks = [rng.integers(0, 3, (batch_size, size, size, 1), np.uint8)] * outputs
     losses = [common.segmentation_loss] * outputs
-    model.compile(keras.optimizers.Adam(1e-3), losses, jit_compile=common.JIT_COMPILE)
+    optimizer = keras.optimizers.Adam if model.name.startswith("fcn") else common.Muon
+    model.compile(optimizer(1e-3), losses, jit_compile=common.JIT_COMPILE)
     return lambda: model.train_on_batch(images, masks)  # returns numbers, so the step is over
 
 
