@@ -36,7 +36,7 @@ from matplotlib.figure import Figure
 
 def set_up(flags):
     """Find other processes and all devices, seed, and choose the precision: before all else."""
-    machines.join()
+    machines.join(flags)
     keras.utils.set_random_seed(flags.seed)
     devices.choose_precision(flags.precision)
     count = devices.device_count()
@@ -252,7 +252,7 @@ class Run:
     def __init__(self, network, flags, data, metric="mean_iou"):
         self.flags, self.data, self.metric = flags, data, metric
         used = settings(flags, {"data": data.identity, **devices.facts()}, [__file__])
-        machines.agree(used, but={"data_dir", "dataset", "runs_dir"})
+        machines.agree(used)
         self.folder = self._lock = None
         if machines.is_first():  # who alone writes
             self.folder, self._lock = run_folder.begin(flags.runs_dir, network, used)
@@ -263,8 +263,8 @@ class Run:
             data.epochs.number = progress["epochs"]  # which counts over all stages
 
         follow = keras.callbacks.LambdaCallback(on_epoch_begin=next_epoch)
-        of_stages = [value for name, value in vars(flags).items() if name.endswith("epochs")]
-        outlook = Outlook(lambda: sum(of_stages) - progress["epochs"])
+        stages = [value for name, value in vars(flags).items() if name.endswith("epochs") and value]
+        outlook = Outlook(lambda: sum(stages[len(progress["stages"]) :]))
         self.callbacks = [follow, *checkpoint.callbacks, outlook]
         devices.print_facts()
         print(f"Results: {self.folder}")
@@ -396,7 +396,7 @@ def evaluate(model, batches, num_classes, tile=None):
             known = mask[..., 0] != VOID
             pairs = num_classes * mask[known, 0].astype(np.int64) + predicted[known]
             confusions.append(np.bincount(pairs, minlength=num_classes**2))
-    return np.array(confusions).reshape(-1, num_classes, num_classes)
+    return np.array(confusions, np.int64).reshape(-1, num_classes, num_classes)
 
 
 def scores_from_confusion(confusion, class_names):

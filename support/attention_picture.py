@@ -23,8 +23,9 @@ def plot_attention(path, attention, model, data, rows=5):
     if data.tile:
         images = [cut_out(image, 0, 0, data.tile) for image in images]
     images = np.stack(images)
-    scores = ops.convert_to_numpy(attention(images)).mean(axis=1)
-    probabilities = ops.convert_to_numpy(model(images))
+    one_by_one = [images[number : number + 1] for number in range(len(images))]  # for memory's sake
+    scores = np.concatenate([ops.convert_to_numpy(attention(one)) for one in one_by_one]).mean(1)
+    probabilities = np.concatenate([ops.convert_to_numpy(model(one)) for one in one_by_one])
     count, side, grid = len(images), images.shape[1], scores.shape[1]
     cell = side // grid
     names = data.class_names[:6]  # more would be too small to see

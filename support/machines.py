@@ -18,6 +18,7 @@ from support.startup import UserError
 import numpy as np
 
 _VARIABLES = ("JOB_ADDRESSES", "NUM_PROCESSES", "PROCESS_ID")  # after KERAS_DISTRIBUTION_
+_MAY_DIFFER = {"data_dir", "dataset", "runs_dir", "script"}  # paths; `data` tells what is there
 _self = SimpleNamespace(count=1, number=0)
 
 
@@ -37,11 +38,14 @@ def places(batch_size):
     return Places(batch_size, share * _self.number, share)
 
 
-def join():
+def join(flags):
     """Meet the other processes, if the environment says that there are any.
 
+    Args:
+        flags: Namespace of `parse_flags`, in which all have to agree but for `_MAY_DIFFER`.
+
     Raises:
-        UserError: variables are missing or wrong, or not all processes came in time.
+        UserError: variables are missing or wrong, not all processes came in time, or they differ.
     """
     given = {f"KERAS_DISTRIBUTION_{one}": "" for one in _VARIABLES}
     given = {name: os.environ.get(name, "").strip() for name in given}
@@ -53,7 +57,7 @@ def join():
     host, _, port = address.split(",")[0].strip().rpartition(":")
     forms = "host:port of process 0", "a whole number", "a whole number"
     for name, value, form in zip(given, (port, processes, number), forms, strict=True):
-        if not value.isdecimal():
+        if not value.isdecimal() or int(value) > 65535:
             raise UserError(f"{name} is {given[name]}: it takes {form}")
     if int(number) >= int(processes):
         raise UserError(f"Of {processes} processes, none has the number {number}: it is from 0")
@@ -75,24 +79,26 @@ def join():
     jax.config.update("jax_enable_preemption_service", False)  # has a say when processes end
     # `keras.distribution.initialize` would do the same, and wait for five minutes.
     jax.distributed.initialize(
-        f"{host}:{port}", _self.count, _self.number, heartbeat_timeout_seconds=2 * SILENCE
+        *(f"{host}:{port}", _self.count, _self.number),
+        cluster_detection_method="deactivate",  # under SLURM it would take one GPU of many
+        heartbeat_timeout_seconds=2 * SILENCE,
+        shutdown_timeout_seconds=24 * 3600,  # while process 0 draws; `watch` notices if it ends
     )
+    if jax.device_count() != _self.count * jax.local_device_count():
+        raise UserError("All processes need the same number of devices.")
     with startup.quiet(1):  # Gloo says that it has connected
         from_first(b"")
+    agree(vars(flags))
 
 
-def agree(facts, but):
-    """See that all processes were started alike.
-
-    Args:
-        facts: dict of what they have to agree on.
-        but: names of facts that may differ.
+def agree(facts):
+    """See that all processes have the same dict of facts, but for `_MAY_DIFFER`.
 
     Raises:
         UserError: a fact is not that of process 0.
     """
     first = json.loads(from_first(json.dumps(facts).encode()))
-    for name in facts.keys() - but:
+    for name in facts.keys() - _MAY_DIFFER:
         if facts[name] != first.get(name):
             raise UserError(
                 f"Process {_self.number} differs from process 0 in {name}: {facts[name]}, "

@@ -122,7 +122,7 @@ def _find(host, port, count, number):
             peer.sendall(f"{hello}\n".encode())
             answer = _line(peer)
             break
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter: no host can have such a name
             if time.monotonic() > end:
                 raise UserError(
                     f"No answer from process 0 at {address} within {PATIENCE} s: {error}"

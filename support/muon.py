@@ -12,23 +12,23 @@ import tensorflow as tf
 from keras import ops
 
 _FEWEST = 8  # channels; what comes from pictures or goes to a few classes is Adam's
-_MOST = 256  # output channels in one matrix: the products take the cube of their number
+_MOST = 256  # channels in one matrix: the products take the cube of their number
 
 
 class Muon(keras.optimizers.Muon):
-    """Keras' Muon, which leaves all but matrices to Adam, for the kernels of convolutions, too.
+    """Keras' Muon, which is for matrices, for the kernels of convolutions; all else is Adam's.
 
     Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks". Updates have the
-    size of Adam's (Liu et al. 2025, arXiv:2502.16982), so learning rates are alike. Biases, batch
-    normalization, and kernels from or to fewer than 8 channels are Adam's, at a tenth of the rate.
-    Kernels with more than 256 output channels are taken as several matrices.
+    size of Adam's (Liu et al. 2025, arXiv:2502.16982), so learning rates are alike. What is Adam's,
+    kernels from or to fewer than 8 channels included, has a tenth of the rate. Kernels with more
+    than 256 channels in their last axis are taken as several matrices, if they divide evenly.
 
     Args:
         learning_rate: float or a schedule.
     """
 
     def __init__(self, learning_rate, **options):
-        options = {"adam_lr_ratio": 0.1, "weight_decay": 0.0, "adam_weight_decay": 0.0} | options
+        options = {"adam_lr_ratio": 0.1, "weight_decay": None, "adam_weight_decay": None} | options
         super().__init__(learning_rate, **options)
 
     def _should_use_adamw(self, variable):
@@ -38,7 +38,7 @@ class Muon(keras.optimizers.Muon):
         self.assign_add(m, gradient + (self.momentum - 1) * m)
         ahead = gradient + self.momentum * m if self.nesterov else m
         columns = variable.shape[-1]
-        parts = next(n for n in range(1, columns + 1) if columns % n == 0 and columns / n <= _MOST)
+        parts = next((n for n in range(1, 65) if columns % n == 0 and columns / n <= _MOST), 1)
         matrices = ops.split(ops.reshape(ahead, (-1, columns)), parts, axis=1)
         updates = [self.lr_adjust(lr * orthogonal(one)) for one in matrices]
         self.assign_sub(variable, ops.reshape(ops.concatenate(updates, axis=1), variable.shape))
@@ -49,7 +49,8 @@ def orthogonal(matrix, steps=5, a=3.4445, b=-4.7750, c=2.0315):
 
     Newton-Schulz iterations X <- (a I + b A + c A A) X with A = X X^T, coefficients of Jordan et
     al. All of them are polynomials of the first A, which is small where a kernel has few outputs
-    and many inputs, so X itself takes part in the first and the last product only.
+    and many inputs, so X itself need not take part in each. After three it does: the short floats
+    that GPUs and TPUs multiply in would not bear five powers of A.
 
     Args:
         matrix: float (rows, columns).
@@ -62,15 +63,16 @@ def orthogonal(matrix, steps=5, a=3.4445, b=-4.7750, c=2.0315):
     if matrix.shape[0] > matrix.shape[1]:
         return ops.transpose(orthogonal(ops.transpose(matrix), steps, a, b, c))
     matrix = matrix / (ops.norm(matrix) + 1e-7)
-    gram = matrix @ ops.transpose(matrix)
     one = ops.eye(matrix.shape[0], dtype=matrix.dtype)
-    product = one
-    for step in range(steps):
-        factor = a * one + b * gram + c * gram @ gram
-        product = factor @ product
-        if step < steps - 1:
-            gram = factor @ factor @ gram
-    return product @ matrix
+    for begin in range(0, steps, 3):
+        gram, product = matrix @ ops.transpose(matrix), one
+        for step in range(begin, min(begin + 3, steps)):
+            if step > begin:
+                gram = factor @ factor @ gram  # noqa: F821 (of the step before)
+            factor = a * one + b * gram + c * gram @ gram
+            product = factor @ product
+        matrix = product @ matrix
+    return matrix
 
 
 if BACKEND == "tensorflow":  # traced once for each shape, and not for each kernel

@@ -12,12 +12,12 @@ class Outlook(keras.callbacks.Callback):
     its own, has its own.
 
     Args:
-        remaining: function that returns how many epochs are to come in all stages.
+        later: function that returns how many epochs are to come in later stages.
     """
 
-    def __init__(self, remaining):
+    def __init__(self, later):
         super().__init__()
-        self._remaining = remaining
+        self._later = later
 
     def on_train_begin(self, logs=None):
         self._epoch_seconds, self._told = None, False
@@ -29,8 +29,8 @@ class Outlook(keras.callbacks.Callback):
         elif not self._told:
             self._told = True
             epochs = f"{left} epochs" if left > 1 else "last epoch"
-            later = self._remaining() - left
-            stages = f"; then {later} of another stage, timed when they begin" if later > 0 else ""
+            later = self._later()
+            stages = f"; then {later} of another stage, timed when they begin" if later else ""
             print(f"About {duration(left * self._epoch_seconds)} for the {epochs} to come{stages}")
         self._first_step_over = None
 

@@ -259,7 +259,7 @@ def test_wrong_settings_are_told(monkeypatch, given, told):
     for name, value in given.items():
         monkeypatch.setenv(f"KERAS_DISTRIBUTION_{name}", value)
     with pytest.raises(SystemExit, match=told):
-        machines.join()
+        machines.join(SimpleNamespace())
 
 
 MEET = """
@@ -303,9 +303,9 @@ def test_processes_meet_or_are_told_why_not(who, told):
 
 def test_who_differs_from_process_0_is_told(monkeypatch):
     monkeypatch.setattr(machines, "from_first", lambda content: b'{"seed": 1, "runs_dir": "a"}')
-    machines.agree({"seed": 1, "runs_dir": "b"}, but={"runs_dir"})
+    machines.agree({"seed": 1, "runs_dir": "b"})
     with pytest.raises(SystemExit, match="differs from process 0 in seed: 2, not 1"):
-        machines.agree({"seed": 2, "runs_dir": "a"}, but={"runs_dir"})
+        machines.agree({"seed": 2, "runs_dir": "a"})
 
 
 def test_a_backend_that_uses_one_of_several_gpus_says_so(monkeypatch):

@@ -1,6 +1,7 @@
 """The optimizer of U-Net and U2-Net against Keras' own and against linear algebra."""
 
 import common
+from support import muon
 from support.muon import orthogonal
 
 import keras
@@ -24,6 +25,31 @@ def test_singular_vectors_stay_and_singular_values_come_close_to_one(shape):
     assert len(large) > len(values) / 2
     assert large.min() > 0.65
     assert large.max() < 1.25
+
+
+def test_short_floats_do_as_well():
+    """TF32, in which GPUs multiply, has 10 bits behind the point: rounding must not grow."""
+    rng = np.random.default_rng(4)
+    skewed = np.outer(rng.normal(size=576), rng.normal(size=64)) + 0.03 * rng.normal(size=(576, 64))
+
+    def product(one, other):
+        short = [np.asarray(x, np.float32).view(np.uint32) & 0xFFFFE000 for x in (one, other)]
+        return np.matmul(*(x.astype(np.uint32).view(np.float32) for x in short))
+
+    class Short(np.ndarray):
+        def __matmul__(self, other):
+            return product(np.asarray(self), np.asarray(other)).view(Short)
+
+    plain = getattr(orthogonal, "python_function", orthogonal)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(muon, "orthogonal", plain)
+        for name in ("transpose", "eye", "norm"):
+            numpy_one = np.linalg.norm if name == "norm" else getattr(np, name)
+            patch.setattr(
+                muon.ops, name, lambda *a, f=numpy_one, **o: np.asarray(f(*a, **o)).view(Short)
+            )
+        found = plain(skewed.astype(np.float32).view(Short))
+    assert np.linalg.svd(np.asarray(found), compute_uv=False).max() < 1.3
 
 
 def test_a_dense_kernel_moves_as_with_the_muon_of_keras():
