@@ -7,7 +7,6 @@ for Salient Object Detection", arXiv:2005.09007.
                  \ pool                                / up                  |
                  En_2 RSU-6 ---------------- skip -> De_2 RSU-6   -> side 2 -+
                    ...                                ...                    +-> fused
-                   En_4 RSU-4 -> attention - skip -> De_4 RSU-4   -> side 4 -+
                      En_5 RSU-4F ----------- skip -> De_5 RSU-4F  -> side 5 -+
                        \                             /                       |
                         En_6 RSU-4F -------------------------------> side 6 -+
@@ -18,7 +17,7 @@ output is added to its input, as in a residual network. Depth falls with resolut
 are too small to halve, RSU-4F dilates its convolutions instead.
 
 *Deep supervision*: six stages each predict a side output of their own, a 1x1 convolution fuses
-them, and the loss looks at all seven. *Self-attention*, which the paper does not have, lets each
+them, and the loss looks at all seven. `--self-attention`, which the paper does not have, lets each
 position of En_4's features, at 1/8 of the size, gather from all others. `--help` lists all flags.
 """
 
@@ -38,7 +37,7 @@ SEED = 1  # same seed, same result
 EPOCHS = 20  # passes over the training pictures
 PATIENCE = 0  # stop after so many epochs without a better validation mean IoU; 0 never stops
 VARIANT = "full"  # full (44 million weights) or lite (1.1 million), the paper's U2-Net-dagger
-SELF_ATTENTION = True  # relate the features of all places at 1/8 of the size
+SELF_ATTENTION = False  # relate the features of all places at 1/8 of the size
 SIDE_WEIGHT = 1.0  # of each side output in the loss; the fused output weighs 1
 LEARNING_RATE = 5e-3  # peak of the cosine schedule
 AUGMENTATION = 0.5  # strength of the random changes to training pictures; 0 for none

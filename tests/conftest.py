@@ -33,7 +33,7 @@ SMALL = ["--image-size", "64", "--batch-size", "4", "--augmentation", "0.5"]
 STAGES = ["--decoder-epochs", "1", "--fine-tune-epochs", "1"]
 NETWORKS = {
     "unet": ("Unet-keras", ["--base-filters", "4", "--epochs", "2"]),
-    "u2net": ("U2Net-keras", ["--variant", "lite", "--epochs", "2"]),
+    "u2net": ("U2Net-keras", ["--variant", "lite", "--self-attention", "--epochs", "2"]),
     "fcn": ("FCN-keras", ["--pretrained", "none", "--fc-filters", "8", *STAGES]),
 }
 

@@ -10,7 +10,7 @@ from conftest import ROOT, whole_run
 
 BUILDERS = {
     "Unet-keras": (16, {"base_filters": 2}),
-    "U2Net-keras": (32, {"variant": "lite"}),
+    "U2Net-keras": (32, {"variant": "lite", "self_attention": True}),
     "FCN-keras": (32, {"pretrained": "none", "fc_filters": 4}),
 }
 

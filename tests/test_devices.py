@@ -13,7 +13,10 @@ import numpy as np
 import pytest
 from conftest import random_batch, without_training
 
-BUILDERS = {"Unet-keras": {"base_filters": 2}, "U2Net-keras": {"variant": "lite"}}
+BUILDERS = {
+    "Unet-keras": {"base_filters": 2},
+    "U2Net-keras": {"variant": "lite", "self_attention": True},
+}
 BUILDERS["FCN-keras"] = {"pretrained": "none", "fc_filters": 4}
 
 
