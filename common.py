@@ -284,17 +284,19 @@ class Run:
         if attention is not None:
             attention = in_float32(keras.Model(model.input, attention))
         model = in_float32(keras.Model(model.input, model.outputs[0], name=model.name))
-        model.compile(jit_compile=JIT_COMPILE)
         data, progress = self.data, self.progress
-        confusions = evaluate(model, data.test, len(data.class_names), data.tile)
-        scores = scores_from_confusion(machines.total(confusions.sum(axis=0)), data.class_names)
-        if not machines.is_first():
-            return
         classes = zip(data.class_names, data.class_colors, strict=True)
         facts = {"image_size": self.flags.image_size, "fit": self.flags.fit}
         facts["classes"] = [{"name": name, "color": color} for name, color in classes]
         save = functools.partial(save_model, model, facts)
-        run_folder.write(self.folder / "model.keras", save)
+        if machines.is_first():
+            run_folder.write(self.folder / "model.keras", save)
+        model.compile(jit_compile=JIT_COMPILE)
+        confusions = evaluate(model, data.test, len(data.class_names), data.tile)
+        scores = scores_from_confusion(machines.total(confusions.sum(axis=0)), data.class_names)
+        if not machines.is_first():
+            return
+        rate = progress["steps"] * self.flags.batch_size / progress["seconds"]
         metrics = scores | {
             "parameters": model.count_params(),
             "dataset": self.flags.dataset,
@@ -302,9 +304,7 @@ class Run:
             "fit": self.flags.fit,
             "epochs": progress["epochs"],
             "train_seconds": round(progress["seconds"], 1),
-            "images_per_second": round(
-                progress["steps"] * self.flags.batch_size / progress["seconds"], 2
-            ),
+            "images_per_second": round(rate, 2),
         }
         title = f"{model.name} on {data.title}"
         plot_history(self.folder / "history.csv", title, self.metric, progress["stages"])
