@@ -449,7 +449,7 @@ def test_what_the_surest_place_of_each_class_looks_at_is_lit(figures, tmp_path):
     scores[:, 1, :3] = [0.1, 0.1, 0.1, 0.7]
     grids = scores.reshape(5, 2, 2, 2, 2, 2)
     common.plot_attention(
-        tmp_path / "a.png", lambda x: grids[: len(x)], lambda x: probabilities, data, 5
+        tmp_path / "a.png", lambda x: grids[: len(x)], lambda x: probabilities[: len(x)], data, 5
     )
     axes = np.reshape(figures["a.png"].axes[:20], (5, 4))
     for row in axes:
