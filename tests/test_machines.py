@@ -109,8 +109,10 @@ def test_a_killed_process_ends_the_other_and_any_number_goes_on(single, tmp_path
     _, errors = left.communicate(timeout=60)
     assert time.monotonic() - killed_at < 60
     assert left.returncode == 1
-    assert errors.strip().startswith(f"Process {killed} has ended or cannot be reached")
-    assert len(errors.strip().splitlines()) == 1
+    # JAX's own log may come first: it loses the service that process 0 offers.
+    word = errors.strip().splitlines()[-1]
+    assert word.startswith(f"Process {killed} has ended or cannot be reached")
+    assert "Traceback" not in errors
     processes[killed].communicate()
     for count in (1, 2) if killed else ():
         runs = tmp_path / f"{count} go on"
