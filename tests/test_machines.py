@@ -108,10 +108,10 @@ def test_a_killed_process_ends_the_other_and_any_number_goes_on(single, tmp_path
     left = processes[1 - killed]
     _, errors = left.communicate(timeout=60)
     assert time.monotonic() - killed_at < 60
-    assert left.returncode == 1
-    # JAX's own log may come first: it loses the service that process 0 offers.
-    word = errors.strip().splitlines()[-1]
-    assert word.startswith(f"Process {killed} has ended or cannot be reached")
+    assert left.returncode != 0
+    # JAX may be first to see that the service is gone which process 0 offers, and ends all itself.
+    told = f"Process {killed} has ended or cannot be reached" in errors
+    assert told or (not killed and "another task died" in errors)
     assert "Traceback" not in errors
     processes[killed].communicate()
     for count in (1, 2) if killed else ():
