@@ -168,7 +168,6 @@ def test_trains_and_goes_on_on_another_backend(tmp_path, pets, backend):
     wait_for_epochs(process, tmp_path / "again" / "runs", 2, moment=0)
     process.kill()
     process.communicate()
-    lite = ["--variant", "lite", "--self-attention"]
     process = run_script("Unet-keras", *flags, cwd=tmp_path / "again", backend=backend)
     assert (process.returncode, process.stderr) == (0, "")
     assert "Goes on after epoch" in process.stdout
@@ -210,6 +209,7 @@ def test_a_folder_in_tiles_from_training_to_masks(tmp_path):
     (folder / "classes.txt").write_text("ground\nroof\n")
 
     flags = ["--fit", "tiles", "--image-size", "64", "--batch-size", "2", "--epochs", "1"]
+    lite = ["--variant", "lite", "--self-attention"]
     training = run_script("U2Net-keras", "--dataset", folder, *flags, *lite, cwd=tmp_path)
     assert (training.returncode, training.stderr) == (0, "")
     for words in ("80x70 to 100x90 pixels", "roof", "void", "tiles to 64 px"):
