@@ -376,9 +376,9 @@ def main():
     parser.add_argument("--plot", type=Path)
     flags = parser.parse_args()
     rows = globals()[flags.what](flags)
-    title = f"{common.device()}, {flags.image_size} px, {flags.batch_size} pictures a step"
+    title = f"{common.devices.device()}, {flags.image_size} px, {flags.batch_size} pictures a step"
     if flags.what == "growth":
-        title = f"{common.device()}, U-Net: 64 px, 8 pictures, 16 filters, but for what is named"
+        title = f"{common.devices.device()}, U-Net: 64 px, 8 pictures, 16 filters, but for what is named"
     print(title)
     print_table(rows)
     if flags.json:
