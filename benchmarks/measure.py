@@ -25,6 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import common  # noqa: E402  (before Keras, which it quiets)
+from support.devices import device  # noqa: E402
 from support.picture_cache import PictureCache  # noqa: E402
 
 import keras  # noqa: E402
@@ -376,9 +377,9 @@ def main():
     parser.add_argument("--plot", type=Path)
     flags = parser.parse_args()
     rows = globals()[flags.what](flags)
-    title = f"{common.devices.device()}, {flags.image_size} px, {flags.batch_size} pictures a step"
+    title = f"{device()}, {flags.image_size} px, {flags.batch_size} pictures a step"
     if flags.what == "growth":
-        title = f"{common.devices.device()}, U-Net: 64 px, 8 pictures, 16 filters, but for what is named"
+        title = f"{device()}, U-Net: 64 px, 8 pictures, 16 filters, but for what is named"
     print(title)
     print_table(rows)
     if flags.json:
