@@ -32,7 +32,7 @@ RUNS_DIR = "runs"  # results go into a new folder below this one
 IMAGE_SIZE = 128  # side of the square the network sees, pixels
 FIT = "resize"  # resize squeezes a picture into that square; tiles cuts squares out of it
 BATCH_SIZE = 8  # pictures per step
-PRECISION = "auto"  # auto is mixed on GPUs and TPUs; or float32, mixed_bfloat16, mixed_float16
+PRECISION = "auto"  # auto: mixed where it is faster; or float32, mixed_bfloat16, mixed_float16
 SEED = 1  # same seed, same result
 EPOCHS = 20  # passes over the training pictures
 PATIENCE = 0  # stop after so many epochs without a better validation mean IoU; 0 never stops
@@ -154,9 +154,9 @@ def build_model(
 
     logits = []
     for level, features in enumerate(reversed(stages)):
-        side = layers.Conv2D(num_classes, 3, padding="same")(features)
+        side = layers.Conv2D(num_classes, 3, padding="same", name=f"scores_{level + 1}")(features)
         logits.append(upsample(side, 2**level) if level else side)
-    logits.insert(0, layers.Conv2D(num_classes, 1)(layers.Concatenate()(logits)))
+    logits.insert(0, layers.Conv2D(num_classes, 1, name="scores")(layers.Concatenate()(logits)))
     names = ("fused", *(f"side_{number}" for number in range(1, 7)))
     to_probabilities = "softmax" if num_classes > 1 else "sigmoid"
     outputs = [

@@ -15,10 +15,9 @@ Segmentation", arXiv:1505.04597.
 
 Going down, each level halves the resolution and doubles the channels: it learns what is in the
 picture and loses where. Going up, each level is given the encoder's features of its own
-resolution, which still know where. That is why outlines come out sharp, and why the network
-needs no pretrained encoder.
+resolution, which still know where. That is why outlines come out sharp.
 
-Two departures from the paper, both usual today: convolutions are padded, so that the output has
+Two departures of the layers, both usual today: convolutions are padded, so that the output has
 the size of the input, and each is followed by batch normalization.
 
     python Unet-keras.py                      trains on Oxford-IIIT Pet
@@ -36,7 +35,7 @@ RUNS_DIR = "runs"  # results go into a new folder below this one
 IMAGE_SIZE = 128  # side of the square the network sees, pixels
 FIT = "resize"  # resize squeezes a picture into that square; tiles cuts squares out of it
 BATCH_SIZE = 8  # pictures per step
-PRECISION = "auto"  # auto is mixed on GPUs and TPUs; or float32, mixed_bfloat16, mixed_float16
+PRECISION = "auto"  # auto: mixed where it is faster; or float32, mixed_bfloat16, mixed_float16
 SEED = 1  # same seed, same result
 EPOCHS = 40  # passes over the training pictures
 PATIENCE = 0  # stop after so many epochs without a better validation mean IoU; 0 never stops
@@ -92,7 +91,7 @@ def build_model(
         x = layers.Conv2DTranspose(filters, 2, strides=2)(x)
         x = layers.Concatenate()([skip, x])
         x = conv_block(x, filters, batch_norm_momentum)
-    x = layers.Conv2D(num_classes, 1)(x)
+    x = layers.Conv2D(num_classes, 1, name="scores")(x)
     outputs = layers.Softmax(dtype="float32", name="probabilities")(x)
     return keras.Model(inputs, outputs, name="unet")
 

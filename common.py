@@ -74,14 +74,11 @@ class Data:
 
 
 def load_data(flags):
-    """Load, resize or cut, cache, shuffle, augment, normalize and batch the chosen dataset.
+    """The chosen dataset as `Data`: loaded, resized or cut, cached, shuffled, batched, augmented.
 
     Args:
         flags: Namespace with `dataset`, `data_dir`, `image_size`, `fit`, `batch_size`, `seed` and
             `augmentation`.
-
-    Returns:
-        `Data`.
 
     Raises:
         UserError: the dataset cannot be had, is damaged, or is too small to train on.
@@ -203,12 +200,12 @@ def augment(images, masks, draws, strength):
 
     Geometry (flip, scale by up to 1.5 either way, rotation up to 15 degrees, shift up to 15 %
     of the side) is shared by picture and mask; what comes in from outside is a mirror image.
-    Brightness, contrast and saturation change the picture only.
+    Contrast, saturation (up to 1.4 either way) and brightness (a fifth) change the picture only.
 
     Args:
         images: uint8 (N, S, S, 3). masks: uint8 (N, S, S, 1).
         draws: float32 (N, 8) in [-1, 1]. The same draws give the same change.
-        strength: multiplies all ranges; 0 returns the arguments as they are.
+        strength: multiplies the ranges; 0 returns the arguments as they are.
 
     Returns:
         uint8 (N, S, S, 3) and uint8 (N, S, S, 1).
@@ -277,12 +274,12 @@ class Run:
         Args:
             model: keras.Model, float32 (N, S, S, 3) in [0, 1] to probabilities (N, S, S, C), with
                 the best weights. Of several outputs only the first is kept.
-            attention: what of it is the scores that `plot_attention` draws, if there are any.
+            attention: the model's tensor of attention scores, which `plot_attention` draws, if any.
         """
-        # Without its compilation: no optimizer state in the file, no custom loss to find.
         devices.use_own()
         if attention is not None:
             attention = in_float32(keras.Model(model.input, attention))
+        # Without its compilation: no optimizer state in the file, no custom loss to find.
         model = in_float32(keras.Model(model.input, model.outputs[0], name=model.name))
         data, progress = self.data, self.progress
         classes = zip(data.class_names, data.class_colors, strict=True)
@@ -362,9 +359,8 @@ def segmentation_loss(y_true, y_pred):
 
 def mean_iou(num_classes):
     """Keras' mean intersection over union of integer masks and class probabilities."""
-    return keras.metrics.MeanIoU(
-        num_classes, sparse_y_pred=False, ignore_class=VOID, name="mean_iou"
-    )
+    options = {"sparse_y_pred": False, "ignore_class": VOID, "name": "mean_iou"}
+    return keras.metrics.MeanIoU(num_classes, dtype="float32", **options)  # int32 would overflow
 
 
 def predict_classes(model, images, tile=None):
@@ -444,6 +440,8 @@ def plot_predictions(path, model, data, confusions, title, rows=6):
         rows: number of pictures, spread evenly over the ranks.
     """
     judged = [number for number, one in enumerate(confusions) if one.any()]  # not void all over
+    if not judged:
+        return
     scores = {
         number: scores_from_confusion(confusions[number], data.class_names)["mean_iou"]
         for number in judged

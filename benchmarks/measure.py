@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import common  # noqa: E402  (before Keras, which it quiets)
-from support.devices import device  # noqa: E402
+from support import devices  # noqa: E402
 from support.picture_cache import PictureCache  # noqa: E402
 
 import keras  # noqa: E402
@@ -59,13 +59,14 @@ NETWORKS = {
 
 
 def training_step(model, size, batch_size):
-    """A function that trains a model for a step on random numbers."""
+    """A function that trains a model for a step on random numbers, as the scripts do."""
     rng, outputs = np.random.default_rng(0), len(model.outputs)
     images = rng.random((batch_size, size, size, 3), np.float32)
     masks = [rng.integers(0, 3, (batch_size, size, size, 1), np.uint8)] * outputs
     losses = [common.segmentation_loss] * outputs
     optimizer = keras.optimizers.Adam if model.name.startswith("fcn") else common.Muon
-    model.compile(optimizer(1e-3), losses, jit_compile=common.JIT_COMPILE)
+    metrics = [[common.mean_iou(3)]] + [[] for _ in range(outputs - 1)]
+    model.compile(optimizer(1e-3), losses, metrics=metrics, jit_compile=common.JIT_COMPILE)
     return lambda: model.train_on_batch(images, masks)  # returns numbers, so the step is over
 
 
@@ -137,17 +138,20 @@ def bare_convolution(layer, shape, behind, trained):
             wanted = [one for one, counts in ((x, behind), (kernel, trained)) if counts]
             tape.watch(wanted)
             result = convolve(x, kernel)
-        return result, tape.gradient(result, wanted, along) if wanted else []
+        results = [result, *(tape.gradient(result, wanted, along) if wanted else [])]
+        return sum(one[0, 0, 0, 0] for one in results)  # a number, so that fetching it is nothing
 
     result = convolve(x, kernel)
     along = tf.random.normal(result.shape)
     small = x if isinstance(layer, keras.layers.Conv2DTranspose) else result
     flop = 2 * np.prod(small.shape[:3]) * np.prod(kernel.shape) * (1 + behind + trained)
-    return lambda: forward_and_back(x, kernel, along)[0].numpy(), float(flop)
+    return lambda: forward_and_back(x, kernel, along).numpy(), float(flop)
 
 
 def share(flags):
     """Rows of what part of a step its bare convolutions would take."""
+    if keras.backend.backend() != "tensorflow":
+        sys.exit("share compares with convolutions of TensorFlow: leave KERAS_BACKEND out")
     rows = []
     for name in flags.only:
         model = NETWORKS[name](flags.image_size)
@@ -194,7 +198,7 @@ def pipeline(flags):
     data = common.load_data(SimpleNamespace(**options))
     rows = [
         {
-            "what": "load, decode, resize",
+            "what": f"load, decode or draw, resize: {flags.dataset}",
             "pictures/s": sum(data.counts.values()) / (time.perf_counter() - begin),
         }
     ]
@@ -208,7 +212,7 @@ def pipeline(flags):
     rows.append({"what": "augment, from the cache", "pictures/s": pictures / seconds})
     for name in flags.only:
         step = training_step(NETWORKS[name](flags.image_size), flags.image_size, flags.batch_size)
-        seconds = statistics.median(measure_in_turn({"": step}, 3)[""])
+        seconds = statistics.median(measure_in_turn({"": step}, flags.rounds)[""])
         rows.append({"what": f"{name} takes", "pictures/s": flags.batch_size / seconds})
         keras.backend.clear_session()
     return rows
@@ -284,37 +288,45 @@ script.main()
 """
 
 
+def first_step(script, more, flags):
+    """Seconds of each phase of a script from its start to the end of its first step."""
+    with tempfile.TemporaryDirectory() as runs:
+        options = {"dataset": flags.dataset, "data-dir": flags.data_dir, "runs-dir": runs}
+        options |= {"image-size": flags.image_size, "batch-size": flags.batch_size}
+        given = [f"--{name}={value}" for name, value in options.items()]
+        command = [
+            sys.executable,
+            "-c",
+            STARTUP,
+            str(time.time()),
+            str(ROOT),
+            script,
+            *given,
+            *more,
+        ]
+        out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    phases = [line.split(";")[1:] for line in out.splitlines() if line.startswith("PHASE")]
+    return {name: float(seconds) for name, seconds in phases}
+
+
 def startup(flags):
-    """Rows of seconds by phase, for each script's default network and U2-Net lite."""
+    """Rows of seconds by phase, medians of `rounds` after one that warms the disk's cache up."""
+    scripts = {
+        "Unet-keras": [],
+        "U2Net-keras --variant lite": ["--variant", "lite"],
+        "U2Net-keras": [],
+        "FCN-keras --pretrained none": ["--pretrained", "none"],
+    }
+    rounds = [
+        {name: first_step(name.split()[0], more, flags) for name, more in scripts.items()}
+        for _ in range(1 + flags.rounds)
+    ]
     rows = []
-    for script, *more in (
-        ["Unet-keras"],
-        ["U2Net-keras", "--variant", "lite"],
-        ["U2Net-keras"],
-        ["FCN-keras", "--pretrained", "none"],
-    ):
-        with tempfile.TemporaryDirectory() as runs:
-            options = ["--dataset", flags.dataset, "--data-dir", flags.data_dir, "--runs-dir", runs]
-            options += [
-                "--image-size",
-                str(flags.image_size),
-                "--batch-size",
-                str(flags.batch_size),
-            ]
-            command = [
-                sys.executable,
-                "-c",
-                STARTUP,
-                str(time.time()),
-                str(ROOT),
-                script,
-                *options,
-                *more,
-            ]
-            out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-        phases = [line.split(";")[1:] for line in out.splitlines() if line.startswith("PHASE")]
-        row = {"script": " ".join([script, *more])} | {name: float(value) for name, value in phases}
-        rows.append(row | {"in all, s": sum(float(value) for _, value in phases)})
+    for name in scripts:
+        some = [one[name] for one in rounds[1:]]
+        row = {phase: statistics.median(one[phase] for one in some) for phase in some[0]}
+        whole = statistics.median(sum(one.values()) for one in some)
+        rows.append({"script": name} | row | {"in all, s": whole})
     return rows
 
 
@@ -376,10 +388,11 @@ def main():
     parser.add_argument("--json", type=Path)
     parser.add_argument("--plot", type=Path)
     flags = parser.parse_args()
+    devices.choose_precision("auto")
     rows = globals()[flags.what](flags)
-    title = f"{device()}, {flags.image_size} px, {flags.batch_size} pictures a step"
+    title = f"{devices.device()}, {flags.image_size} px, {flags.batch_size} pictures a step"
     if flags.what == "growth":
-        title = f"{device()}, U-Net: 64 px, 8 pictures, 16 filters, but for what is named"
+        title = f"{devices.device()}, U-Net: 64 px, 8 pictures, 16 filters, but for what is named"
     print(title)
     print_table(rows)
     if flags.json:

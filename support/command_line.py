@@ -97,11 +97,13 @@ def parse_flags(script, limits, arguments=None):
     for name in (*_NEEDED, *re.findall(r"\bflags\.(\w+)", source)):
         if name not in flags:
             refuse(f"the constant {name.upper()}, a number or text, is missing in the script")
+    if flags.predict:  # which needs no dataset, and a model knows what it was trained on
+        limits["dataset"] = str
     for name, value in vars(flags).items():
         if wanted := _refusal(value, limits.get(name)):
             refuse(f"{_flag(name)} {value!r} cannot work: must be {wanted}")
     if flags.dataset not in DATASETS:  # so that the same folder is the same dataset
-        flags.dataset = str(Path(flags.dataset).expanduser().resolve())
+        flags.dataset = str(Path(os.path.expanduser(flags.dataset)).resolve())
     flags.script = script["__file__"]
     return flags
 

@@ -44,6 +44,8 @@ def accelerators():
         named = [
             (torch.cuda.get_device_name(n), torch.cuda.get_device_capability(n)) for n in numbers
         ]
+        if torch.backends.mps.is_available():
+            named = [("Apple GPU", "")]
     else:
         gpus = tf.config.get_visible_devices("GPU")
         named = [

@@ -10,7 +10,7 @@ _NO_PICTURES = {"thumbs.db", "desktop.ini"}  # that systems leave in folders
 
 
 def cut(names, missing=("test", "validation")):
-    """Give a tenth of the names to each missing split, at least one, and the rest to training.
+    """Give about a tenth of the names to each missing split, at least one, the rest to training.
 
     A hash of each name decides, so that another picture moves none of the others; only splits
     that would be empty borrow the one that is nearest.

@@ -107,7 +107,8 @@ def _receive(port, count):
 
 def _refused(problem, peers):
     for peer in peers:
-        peer.sendall(f"{problem}\n".encode())
+        with contextlib.suppress(OSError):  # it has gone
+            peer.sendall(f"{problem}\n".encode())
     settings = "KERAS_DISTRIBUTION_NUM_PROCESSES and KERAS_DISTRIBUTION_PROCESS_ID"
     return UserError(f"{problem} See {settings}.")
 
@@ -119,6 +120,9 @@ def _find(host, port, count, number):
     while True:
         try:
             peer = socket.create_connection((host, port), timeout=PATIENCE + 10)
+            if peer.getsockname() == peer.getpeername():  # nobody is there, but it took that port
+                peer.close()
+                raise ConnectionRefusedError("connected to itself")
             peer.sendall(f"{hello}\n".encode())
             answer = _line(peer)
             break

@@ -1,4 +1,4 @@
-"""Muon for convolutions: an optimizer whose updates turn all directions of a kernel alike.
+"""Muon for convolutions: an optimizer whose updates are as large in all directions of a kernel.
 
 Adam's update of a kernel is dominated by few directions, those of the largest gradients. Muon
 replaces the momentum of a kernel, seen as a matrix, by the nearest orthogonal one, so that rare
@@ -19,9 +19,10 @@ class Muon(keras.optimizers.Muon):
     """Keras' Muon, which is for matrices, for the kernels of convolutions; all else is Adam's.
 
     Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks". Updates have the
-    size of Adam's (Liu et al. 2025, arXiv:2502.16982), so learning rates are alike. What is Adam's,
-    kernels from or to fewer than 8 channels included, has a tenth of the rate. Kernels with more
-    than 256 channels in their last axis are taken as several matrices, if they divide evenly.
+    size of Adam's (Liu et al. 2025, arXiv:2502.16982). Adam's are biases, what belongs to batch
+    normalization, kernels from or to fewer than 8 channels, and those of layers with `scores` in
+    their name, which put out the classes; these have a tenth of the rate. Kernels with more than
+    256 channels in their last axis are taken as several matrices, if they divide evenly.
 
     Args:
         learning_rate: float or a schedule.
@@ -32,7 +33,11 @@ class Muon(keras.optimizers.Muon):
         super().__init__(learning_rate, **options)
 
     def _should_use_adamw(self, variable):
-        return len(variable.shape) != 4 or min(variable.shape[2:]) < _FEWEST
+        return (
+            len(variable.shape) != 4
+            or min(variable.shape[2:]) < _FEWEST
+            or "scores" in variable.path
+        )
 
     def _muon_update_step(self, gradient, variable, lr, m):
         self.assign_add(m, gradient + (self.momentum - 1) * m)
@@ -45,12 +50,13 @@ class Muon(keras.optimizers.Muon):
 
 
 def orthogonal(matrix, steps=5, a=3.4445, b=-4.7750, c=2.0315):
-    """A matrix with the singular vectors of another, and singular values between 0.7 and 1.2.
+    """A matrix with the singular vectors of another, and singular values near 1.
 
     Newton-Schulz iterations X <- (a I + b A + c A A) X with A = X X^T, coefficients of Jordan et
-    al. All of them are polynomials of the first A, which is small where a kernel has few outputs
-    and many inputs, so X itself need not take part in each. After three it does: the short floats
-    that GPUs and TPUs multiply in would not bear five powers of A.
+    al., which bring all but the smallest to between 0.7 and 1.2. All are polynomials of the first
+    A, which is small where a kernel has few outputs and many inputs, so X itself need not take part
+    in each. After three it does: the short floats that GPUs and TPUs multiply in would not bear
+    five powers of A.
 
     Args:
         matrix: float (rows, columns).

@@ -6,7 +6,7 @@ import keras
 
 
 class Outlook(keras.callbacks.Callback):
-    """Says that a network is being compiled and, before the second epoch, how long all take.
+    """Says that a network is being compiled and, before the second epoch, how long it will take.
 
     The first step counts as compilation, so it has no say in the estimate. Each `fit`, a stage of
     its own, has its own.

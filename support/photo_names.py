@@ -3,6 +3,7 @@
 import collections
 import glob
 import itertools
+import os
 from pathlib import Path
 
 from support.picture_files import is_picture
@@ -23,7 +24,7 @@ def find_photos(wanted, output, problems):
     """
     found = {}
     for one in wanted:
-        path = Path(one).expanduser()
+        path = Path(os.path.expanduser(one))
         matches = [path]
         if not path.exists():
             matches = sorted(

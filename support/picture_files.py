@@ -61,9 +61,9 @@ def read_mask(path, colors=None):
     """A mask as class ids.
 
     Args:
-        path: of a gray, palette or RGB picture. Of a palette its numbers count, unless `colors`
-            explains all colors in use: a program that saves space numbers them as it likes. One
-            bit a pixel is 0 and 255.
+        path: of a gray, palette or RGB picture. Of gray and palette ones the numbers count, unless
+            `colors` explains all colors in use: a program that saves space makes such files, and
+            numbers colors as it likes. One bit a pixel is 0 and 255.
         colors: dict from (red, green, blue), 0 to 255, to the class id that it means.
 
     Returns:
@@ -79,8 +79,11 @@ def read_mask(path, colors=None):
         is_gif, image = image.format == "GIF", ImageOps.exif_transpose(image)
         if image.mode == "1":
             image = image.convert("L")
-        elif image.mode == "P":
+        if image.mode == "P":
             image = _without_palette(image, is_gif, colors)
+        elif colors and image.mode in ("L", "LA"):  # colored masks without a color, saved small
+            gray = np.unique(image.getchannel("L")).tolist()
+            image = image.convert("RGB") if all((one,) * 3 in colors for one in gray) else image
         pixels = np.asarray(image)
         if image.mode in ("RGB", "RGBA", "LA"):
             pixels = pixels[..., : len(image.mode.rstrip("A"))]

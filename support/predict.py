@@ -40,18 +40,23 @@ def label_photos(network, flags, fit):
     path = _find_model(network, flags)
     print(f"Model: {path}")
     model, facts = load_model(path)
-    output, problems = Path(flags.output).expanduser(), []
+    output, problems = Path(os.path.expanduser(flags.output)), []
     photos = find_photos(flags.predict, output, problems)
     jobs = list(zip(photos, places(photos, output), strict=True))
+    originals = {photo.resolve() for photo in photos}
+    for photo, place in [*jobs]:
+        if hit := originals & {one.resolve() for one in place.values()}:
+            jobs.remove((photo, place))
+            problems.append(f"{photo}: its result would replace {hit.pop()}: give another --output")
     if not flags.overwrite:
-        done = [any(one.exists() for one in place.values()) for _, place in jobs]
+        done = [_is_done(**place) for _, place in jobs]
         there = [photo for photo, is_done in zip(photos, done, strict=True) if is_done]
         jobs = [job for job, is_done in zip(jobs, done, strict=True) if not is_done]
         if there:
             more = f" and {len(there) - 1} more" if there[1:] else ""
             problems.append(
-                f"{there[0]}{more}: left alone, for there are results in {output} already. Give "
-                "--overwrite, or another --output."
+                f"{there[0]}{more}: left alone, for there are files of that name in {output}. Give "
+                "another --output, or --overwrite to replace them."
             )
     labelled = 0
     try:
@@ -63,6 +68,14 @@ def label_photos(network, flags, fit):
     print(f"{labelled} of {len(photos)} photos are labelled in {output}")
     if problems:
         raise UserError("\n".join(problems))
+
+
+def _is_done(mask, overlay, probabilities):
+    """Not so if it was interrupted: the overlay is written first, and the mask last.
+
+    Probabilities alone are of another program.
+    """
+    return mask.exists() or (probabilities.exists() and not overlay.exists())
 
 
 def _label(model, facts, jobs, keep_probabilities, fit, problems):
@@ -89,11 +102,11 @@ def _label(model, facts, jobs, keep_probabilities, fit, problems):
         mask = mask_image(np.concatenate(ids), colors)
         overlay = draw_overlay(image, mask, names, colors)
         try:
-            write(place["mask"], mask.save)  # first: whoever is interrupted has the masks at least
             write(place["overlay"], lambda path: overlay.save(path, compress_level=1))
             if keep_probabilities:
                 arrays = {"probabilities": np.concatenate(kept), "classes": names}
                 write(place["probabilities"], lambda path: np.savez_compressed(path, **arrays))
+            write(place["mask"], mask.save)  # last: see `_is_done`
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:  # all others would fail, too
                 raise
@@ -157,7 +170,7 @@ def _batches(loaded):
 
 def _find_model(network, flags):
     if flags.model:
-        path = Path(flags.model).expanduser()
+        path = Path(os.path.expanduser(flags.model))
         return path / "model.keras" if path.is_dir() else path
     parent = Path(os.path.expanduser(flags.runs_dir)) / network
     finished = sorted(parent.glob("*/metrics.json"))

@@ -144,10 +144,11 @@ def print_runs(runs_dir, dataset):
         # Whatever else lies there must not spoil the end of a long training.
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             run = json.loads(path.read_text(encoding="utf-8"))
-            row = f"{run['image_size']:4} {run['epochs']:7} {run['train_seconds']:8.0f}"
+            row = f"{run['fit']:>6} {run['image_size']:4} {run['epochs']:7}"
+            row += f" {run['train_seconds']:8.0f} {run['parameters']:11,}  {path.parent}"
             if run["dataset"] == dataset:
-                rows += [(float(run["mean_iou"]), f"{row} {run['parameters']:11,}  {path.parent}")]
+                rows += [(float(run["mean_iou"]), row)]
     print(f"\nFinished runs on {dataset}, by mean IoU on its test split")
-    print("  mean IoU   px  epochs  seconds  parameters  folder")
+    print("  mean IoU    fit   px  epochs  seconds  parameters  folder")
     for mean_iou, row in sorted(rows, reverse=True):
         print(f"  {mean_iou:8.3f} {row}")

@@ -40,7 +40,8 @@ def quiet(*descriptors):
         os.close(nowhere)
 
 
-# Both are read when TensorFlow is imported. If another process ends, JAX's log is not the word.
+# Both are read when TensorFlow is imported. That another process has ended is said in a line by
+# `meeting.py`, which JAX's log would bury.
 _LEVEL = "3" if "KERAS_DISTRIBUTION_NUM_PROCESSES" in os.environ else "2"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", _LEVEL)
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # not all of the GPU's memory at once
@@ -48,12 +49,18 @@ for _name in ("absl", "urllib3"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", message="Explicitly requested dtype int64")  # Keras on JAX
 warnings.filterwarnings("ignore", message="`shuffle=True` was passed")  # pictures come shuffled
-with quiet(2):  # TensorFlow greets with a page that no log level holds back
-    from support.devices import device  # looks for a GPU, and TensorFlow is loud about that, too
+_backend = os.environ.get("KERAS_BACKEND", "")
+if _backend not in ("", "tensorflow", "jax", "torch"):
+    sys.exit(f"KERAS_BACKEND={_backend} cannot train: it may be tensorflow, jax or torch")
+try:
+    with quiet(2):  # TensorFlow greets with a page that no log level holds back
+        from support.devices import device  # looks for a GPU; TensorFlow is loud about that, too
 
-    import keras
-    import matplotlib.figure  # (here, so that Ctrl-C is quiet until all is imported)
-    import tensorflow as tf
+        import keras
+        import matplotlib.figure  # (here, so that Ctrl-C is quiet until all is imported)
+        import tensorflow as tf
+except ModuleNotFoundError as error:
+    sys.exit(f"{error.name} is not installed: pip install {error.name}, or -r requirements.txt")
 
 # The user's keras.json may say otherwise; pictures here are float32 (N, H, W, 3).
 keras.config.set_image_data_format("channels_last")
@@ -119,7 +126,7 @@ def _in_words(main, go_on):
         raise UserError(f"{error}\nIs the disk full, or a folder gone? {go_on}") from error
     except Exception as error:
         full = isinstance(error, MemoryError | tf.errors.ResourceExhaustedError)
-        if full or "RESOURCE_EXHAUSTED" in str(error):  # as JAX says it
+        if full or any(one in str(error) for one in ("RESOURCE_EXHAUSTED", "out of memory")):
             advice = "Try a smaller --batch-size, --image-size or network."
             raise UserError(f"Out of memory on {device()}. {advice}") from error
         raise

@@ -96,7 +96,7 @@ def test_a_mixed_network_ends_in_float32_and_is_saved_as_such(script, precision,
     np.testing.assert_allclose(keras.tree.flatten(same(images))[0], exact, rtol=1e-5)
 
 
-def test_mixed_float16_trains_with_loss_scaling(monkeypatch, pets):
+def test_mixed_float16_comes_with_loss_scaling(monkeypatch, pets):
     (fit,) = without_training(monkeypatch, pets, "unet", "--precision", "mixed_float16").fits
     assert isinstance(fit.model.optimizer, keras.optimizers.LossScaleOptimizer)
     mask, (guess,) = random_batch()

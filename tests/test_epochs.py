@@ -1,4 +1,4 @@
-"""The order of pictures, which several machines could share."""
+"""The order of pictures, which several machines share."""
 
 from support.epochs import DRAWS, Epochs, Places, plan_epoch
 

@@ -1,5 +1,7 @@
 """The optimizer of U-Net and U2-Net against Keras' own and against linear algebra."""
 
+import importlib
+
 import common
 from support import muon
 from support.muon import orthogonal
@@ -8,6 +10,8 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+
+SMALLEST = {"Unet-keras": {"base_filters": 8}, "U2Net-keras": {"variant": "lite"}}
 
 
 @pytest.mark.parametrize("shape", [(144, 16), (16, 200), (64, 64)])
@@ -64,6 +68,25 @@ def test_a_dense_kernel_moves_as_with_the_muon_of_keras():
     moved = ops.convert_to_numpy(theirs).reshape(kernel.shape)
     np.testing.assert_allclose(ops.convert_to_numpy(ours), moved, atol=1e-6)
     assert np.abs(moved - kernel).min() > 0
+
+
+@pytest.mark.parametrize(("script", "layers"), [("Unet-keras", 1), ("U2Net-keras", 7)])
+def test_what_puts_out_the_classes_is_left_to_adam(script, layers):
+    """However many they are. Adam's first step is as large for each weight: the rate."""
+    model = importlib.import_module(script).build_model(num_classes=12, **SMALLEST[script])
+    weights = model.trainable_variables
+    before = [ops.convert_to_numpy(one) for one in weights]
+    rng = np.random.default_rng(5)
+    gradients = [np.float32(rng.choice([-1, 1], one.shape)) for one in weights]
+    common.Muon(0.02).apply([ops.convert_to_tensor(one) for one in gradients], weights)
+    moved = [
+        np.abs(now - then)
+        for now, then in zip(map(ops.convert_to_numpy, weights), before, strict=True)
+    ]
+    classes = [one for one in moved if one.ndim == 4 and one.shape[-1] == 12]
+    assert len(classes) == layers
+    for one in classes:
+        np.testing.assert_allclose(one, 0.002, rtol=1e-3)
 
 
 def test_wide_kernels_are_several_matrices():

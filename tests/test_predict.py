@@ -262,6 +262,37 @@ def test_what_is_there_is_left_alone_unless_told_otherwise(predict):
     assert np.load("out/two.npz")["probabilities"].shape == (10, 10, 3)
 
 
+def test_whoever_was_interrupted_gets_the_rest(predict):
+    """The overlay is written first and the mask last."""
+    for name in ("one", "two"):
+        draw(f"{name}.png", stripes(20, 30))
+    predict("one.png", "two.png", probabilities=True)
+    Path("out/two-mask.png").unlink()
+    before = Path("out/two-overlay.png").read_bytes()
+    Path("out/two-overlay.png").write_bytes(b"of the interrupted one")
+    with pytest.raises(common.UserError, match=r"^one.png: left alone"):
+        predict("one.png", "two.png", probabilities=True)
+    assert files_in() == sorted([*results("one", "two"), "one.npz", "two.npz"])
+    assert Path("out/two-overlay.png").read_bytes() == before
+
+
+def test_no_result_takes_the_place_of_a_photo(predict):
+    for name in ("a.png", "a-mask.png", "b.png"):
+        draw(f"in/{name}", stripes(8, 9))
+    mine = Path("in/a-mask.png").read_bytes()
+    names = [f"in/{name}" for name in ("a.png", "a-mask.png", "b.png")]
+    with pytest.raises(common.UserError, match=r"in/a.png: its result would replace .*a-mask.png"):
+        predict(*names, output="in", overwrite=True)
+    assert Path("in/a-mask.png").read_bytes() == mine
+    assert set(results("b", "a-mask")) <= set(files_in("in"))
+
+
+def test_a_tilde_may_begin_a_name(predict):
+    draw("~a.png", stripes(8, 9))
+    predict("~a.png", output="~nobody here")
+    assert files_in("~nobody here") == results("~a")
+
+
 def test_folders_and_patterns_name_the_photos_in_them(predict):
     names = ["in/a.png", "in/B.PNG", "in/.hidden.png", "more/c.png", "more/d.png", "more/[e].png"]
     for name in names:

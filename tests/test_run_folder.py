@@ -80,7 +80,7 @@ def test_the_table_lists_finished_runs_of_the_same_data_best_first(capsys, tmp_p
         folder = tmp_path / "unet" / name
         folder.mkdir(parents=True)
         metrics = {"mean_iou": score, "dataset": dataset, "image_size": 128, "epochs": 3}
-        metrics |= {"train_seconds": 60.2, "parameters": 31_049_539}
+        metrics |= {"train_seconds": 60.2, "parameters": 31_049_539, "fit": "resize"}
         (folder / "metrics.json").write_text(json.dumps(metrics))
     (tmp_path / "unet" / "unfinished").mkdir()
     for name, content in [("foreign", '{"miou": 1}'), ("cut short", '{"mean_i'), ("empty", "")]:

@@ -32,6 +32,7 @@ def test_ctrl_c_while_tensorflow_is_imported_ends_quietly(tmp_path):
         MemoryError(),
         tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"),
         RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes"),  # JAX
+        RuntimeError("CUDA out of memory. Tried to allocate 9 MiB."),  # PyTorch
     ],
 )
 def test_too_little_memory_is_told(monkeypatch, error):
@@ -41,6 +42,22 @@ def test_too_little_memory_is_told(monkeypatch, error):
     monkeypatch.setattr(signal, "signal", lambda *arguments: None)
     with pytest.raises(startup.UserError, match=r"Out of memory on .*--batch-size"):
         startup.launch(main)
+
+
+@pytest.mark.parametrize(
+    ("backend", "before", "told"),
+    [
+        ("numpy", "", "KERAS_BACKEND=numpy cannot train: it may be tensorflow, jax or torch"),
+        ("jax", "sys.modules['jax'] = None; ", "jax is not installed: pip install jax, or"),
+    ],
+)
+def test_a_backend_that_is_not_there_is_told(backend, before, told):
+    command = [sys.executable, "-c", f"import sys; {before}import common"]
+    options = {"capture_output": True, "text": True, "timeout": 120}
+    process = subprocess.run(command, cwd=ROOT, env=environment(backend), **options)
+    assert process.returncode == 1
+    assert process.stderr.startswith(told)
+    assert process.stderr.count("\n") == 1
 
 
 def test_bugs_keep_their_traceback(monkeypatch):
