@@ -31,6 +31,9 @@ def plot_history(table, title, metric="mean_iou", stages=()):
         axis.set(xlabel="epoch", ylabel="loss" if name == "loss" else "mean IoU")
         axis.xaxis.get_major_locator().set_params(integer=True)
         axis.grid(alpha=0.3)
+    # At first, batch normalization's averages lag behind and validation losses may be in the tens.
+    largest = max(float(row["loss"]) for row in rows)
+    axes[0].set_ylim(0, min(axes[0].get_ylim()[1], 2 * largest))
     best = max(epochs, key=lambda epoch: float(rows[epoch - 1][f"val_{metric}"]))
     axes[1].axvline(best, color="gray", linestyle=":", label=f"best: epoch {best}")
     for axis in axes:

@@ -1,6 +1,7 @@
 """The drawn networks: the committed files are those of today's models, and say what is in them."""
 
 import importlib
+import json
 import re
 import sys
 from collections import Counter
@@ -14,6 +15,7 @@ sys.path.insert(0, str(ROOT / "docs"))
 
 import draw_figures
 import drawing
+import learning_curves
 
 u2net = importlib.import_module("U2Net-keras")
 
@@ -140,3 +142,36 @@ def test_other_models_are_written_otherwise(drawn):
         draw_figures.build("U2Net-keras", variant="lite", self_attention=False)
     )
     assert stages_of_the_paper("lite") <= written(lite)
+
+
+def a_run(folder, metric, dataset="synthetic"):
+    folder.mkdir(parents=True)
+    (folder / "metrics.json").write_text(json.dumps({"dataset": dataset}))
+    rows = ["epoch,loss,M,side_loss,val_loss,val_M", "0,1,0.25,1,1,0.2", "1,1,0.5,1,1,0.4"]
+    (folder / "history.csv").write_text("\n".join(rows).replace("M", metric) + "\n")
+    return folder
+
+
+def test_learning_curves_show_what_the_runs_have_left(tmp_path):
+    runs = [
+        a_run(tmp_path / "unet" / "1", "mean_iou"),
+        a_run(tmp_path / "u2net" / "2", "fused_mean_iou"),
+    ]
+    figure = learning_curves.draw(runs)
+    lines = {line.get_label(): line.get_xydata().tolist() for line in figure.axes[0].lines}
+    validation, training = [[1, 0.2], [2, 0.4]], [[1, 0.25], [2, 0.5]]
+    assert lines == {
+        "U-Net": validation,
+        "U-Net, training": training,
+        "U2-Net": validation,
+        "U2-Net, training": training,
+    }
+    drawing.save(figure, tmp_path / "curves.svg")
+    assert {*lines, "epoch", "mean IoU"} < {*texts_of(tmp_path / "curves.svg")}
+    assert drawing.INK not in (tmp_path / "curves.svg").read_text()
+
+
+def test_learning_curves_of_unlike_data_are_not_drawn_together(tmp_path):
+    runs = [a_run(tmp_path / "a", "mean_iou"), a_run(tmp_path / "b", "mean_iou", "photos")]
+    with pytest.raises(SystemExit, match="different data: photos, synthetic"):
+        learning_curves.draw(runs)
