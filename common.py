@@ -8,7 +8,7 @@ resuming, errors in words) is in `support/`.
 import functools
 from dataclasses import dataclass
 
-from support import batch_norm, checks, devices, machines, run_folder  # noqa: F401  (first: quiet)
+from support import batch_norm, checks, devices, fonts, machines, run_folder  # noqa: F401  (first: quiet)
 from support.attention_picture import plot_attention
 from support.augmentation import change, random_affine, random_colors
 from support.checkpoint import Checkpoint
@@ -304,6 +304,7 @@ class Run:
             "images_per_second": round(rate, 2),
         }
         title = f"{model.name} on {data.title}"
+        fonts.use_in_figures()
         plot_history(self.folder / "history.csv", title, self.metric, progress["stages"])
         plot_predictions(self.folder / "predictions.png", model, data, confusions, title)
         if attention is not None:

@@ -1,9 +1,10 @@
 """A mask that looks right in any viewer, and the photo with its classes laid over it."""
 
 from support.colors import lay_over, palette
+from support.fonts import for_overlays
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 
 def mask_image(ids, colors):
@@ -28,7 +29,7 @@ def draw_overlay(image, mask, names, colors):
     """
     blend = lay_over(image, np.asarray(mask), names, colors)
     blend = Image.fromarray(np.rint(blend).astype(np.uint8))
-    font = ImageFont.load_default(min(max(12, blend.width // 40), 80))
+    font = for_overlays(names, min(max(12, blend.width // 40), 80))
     line = round(1.5 * font.size)
     entries, x, y = [], line // 2, blend.height + line // 2
     widest = blend.width

@@ -11,7 +11,7 @@ import keras
 # Files of this folder whose code has no say in what a training ends with.
 _DECIDES_NOTHING = {"startup", "command_line", "run_folder", "checks", "class_list", "colors"}
 _DECIDES_NOTHING |= {"attention_picture", "history_picture", "model_file", "outlook"}
-_DECIDES_NOTHING |= {"machines", "meeting"}
+_DECIDES_NOTHING |= {"machines", "meeting", "fonts"}
 
 
 def settings(flags, facts, code):

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import re
 import signal
 import sys
 import time
@@ -76,6 +77,7 @@ class UserError(SystemExit):
     """Something that the user can mend. Python prints it without a traceback and exits with 1."""
 
 
+_GONE = re.compile(r"ValueError: (.+)\nTraceback")  # as TensorFlow tells what Python has raised
 GO_ON = "The same command, given again, goes on after the last finished epoch."
 _others = []  # whether other processes depend on this one
 
@@ -125,6 +127,10 @@ def _in_words(main, go_on):
     except OSError as error:
         raise UserError(f"{error}\nIs the disk full, or a folder gone? {go_on}") from error
     except Exception as error:
+        # A picture that could be read at the start, and cannot be any more.
+        gone = isinstance(error, tf.errors.OpError) and _GONE.search(str(error))
+        if gone:
+            raise UserError(f"{gone[1]}\n{go_on}") from error
         full = isinstance(error, MemoryError | tf.errors.ResourceExhaustedError)
         if full or any(one in str(error) for one in ("RESOURCE_EXHAUSTED", "out of memory")):
             advice = "Try a smaller --batch-size, --image-size or network."

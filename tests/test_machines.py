@@ -84,6 +84,7 @@ def single(tmp_path_factory, pets):
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("single")  # so that one worker trains it
 @pytest.mark.parametrize(("processes", "devices_each"), [(1, 2), (2, 1), (3, 2)])
 def test_any_number_of_processes_and_devices_makes_the_run_of_one(
     single, tmp_path, processes, devices_each
@@ -97,6 +98,7 @@ def test_any_number_of_processes_and_devices_makes_the_run_of_one(
 
 
 @pytest.mark.slow
+@pytest.mark.xdist_group("single")
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_killed_process_ends_the_other_and_any_number_goes_on(single, tmp_path, killed):
     before, flags = tmp_path / "before", [*single.flags, "--runs-dir", "."]

@@ -2,14 +2,17 @@
 
 import io
 import shutil
+import signal
 import sys
 from types import SimpleNamespace
 
 import common
+from support import fonts, picture_cache, startup
 from support.folder_layout import cut, find_splits
 from support.own_pictures import load_folder
 from support.startup import UserError
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -505,3 +508,53 @@ def test_folders_that_are_missing_or_contradict_each_other_are_named(tmp_path, f
     with pytest.raises(UserError, match=fault) as stopped:
         load_folder(tmp_path)
     assert str(stopped.value).startswith(str(tmp_path))
+
+
+@pytest.fixture
+def keeping_nothing(monkeypatch):
+    """Neither memory nor disk: each picture is read anew, each time."""
+    monkeypatch.setattr(picture_cache, "_memory", lambda: 0)
+    usage = SimpleNamespace(free=0)
+    monkeypatch.setattr(picture_cache.shutil, "disk_usage", lambda path: usage)
+
+
+def test_pictures_that_are_kept_nowhere_are_the_same(flags, request):
+    def all_bytes():
+        data = common.load_data(flags)
+        return [
+            [array.tobytes() for batch in split.as_numpy_iterator() for array in batch]
+            for split in (data.train, data.validation, data.test)
+        ]
+
+    kept = all_bytes()
+    request.getfixturevalue("keeping_nothing")
+    assert all_bytes() == kept
+
+
+def test_a_picture_that_vanishes_while_training_is_named(
+    flags, keeping_nothing, sound, monkeypatch
+):
+    def main():
+        data = common.load_data(flags)
+        for path in (sound / "images").iterdir():
+            path.unlink()
+        list(data.train)
+
+    monkeypatch.setattr(signal, "signal", lambda *arguments: None)
+    with pytest.raises(UserError, match=r"^\S+images/\d\d.png: .*No such file.*\nThe same command"):
+        startup.launch(main)
+
+
+def test_class_names_may_be_chinese(monkeypatch):
+    """The font that is tried here comes with matplotlib: not every machine has a Chinese one."""
+    fonts.east_asian.cache_clear()
+    monkeypatch.setattr(fonts, "_CANDIDATES", ("None Such", "DejaVu Sans Mono"))
+    assert fonts.for_overlays(["road", "\u9053\u8def"], 20).getname()[0] == "DejaVu Sans Mono"
+    assert fonts.for_overlays(["road"], 20).getname()[0] != "DejaVu Sans Mono"
+    with matplotlib.rc_context():
+        fonts.use_in_figures()
+        assert matplotlib.rcParams["font.family"] == ["DejaVu Sans", "DejaVu Sans Mono"]
+    monkeypatch.setattr(fonts, "_CANDIDATES", ())
+    fonts.east_asian.cache_clear()
+    assert fonts.for_overlays(["\u9053"], 20).size == 20
+    fonts.east_asian.cache_clear()

@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import json
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from conftest import (
     NETWORKS,
+    ROOT,
     SMALL,
     environment,
     finished_run,
@@ -225,3 +227,27 @@ def test_a_folder_in_tiles_from_training_to_masks(tmp_path):
     assert str(finished.folder.relative_to(tmp_path)) in use.stdout
     mask = Image.open(tmp_path / "predictions" / "7-mask.png")
     assert (mask.mode, mask.size) == ("P", (100, 90))
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_a_run_in_mixed_precision_leaves_a_model_in_float32(precision, pets, tmp_path):
+    flags = [*SMALL, "--base-filters", "2", "--epochs", "1", "--precision", precision]
+    process = run_script("Unet-keras", "--data-dir", pets, *flags, cwd=tmp_path)
+    assert (process.returncode, process.stderr) == (0, "")
+    assert f", {precision}" in process.stdout
+    model = keras.models.load_model(finished_run(tmp_path / "runs", "unet").folder / "model.keras")
+    assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+
+
+def test_the_benchmarks_measure(tmp_path):
+    command = [sys.executable, str(ROOT / "benchmarks" / "measure.py"), "share", "--rounds", "1"]
+    command += ["--only", "unet, 32 filters", "--image-size", "32", "--batch-size", "1"]
+    table, picture = tmp_path / "share.json", tmp_path / "share.png"
+    command += ["--json", str(table), "--plot", str(picture)]
+    subprocess.run(command, check=True, capture_output=True, cwd=tmp_path, timeout=300)
+    (row,) = json.loads(table.read_text())["rows"]
+    assert row["parameters"] == 7_768_995
+    assert row["convolutions, s"] > 0
+    assert row["step, s"] > 0
+    assert picture.stat().st_size > 1000
