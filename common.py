@@ -58,7 +58,7 @@ class Data:
     What `train` yields follows from the seed and the epoch alone, however often it is read. In
     tiles, `test` has whole pictures, each a batch of its own, and the others have squares. Of
     several processes, each has its share of every batch. The last of validation is filled up
-    with void.
+    with void, so that the validation loss counts every batch alike.
     """
 
     train: tf.data.Dataset
