@@ -26,7 +26,6 @@ at random and is narrower; taps are batch-normalized; all upsampling is learned;
 
 import os
 import socket
-from pathlib import Path
 
 import common  # first: it quiets TensorFlow's import
 
@@ -72,23 +71,25 @@ def load_vgg16(pretrained):
     Raises:
         common.UserError: the weights cannot be downloaded or read.
     """
-    folder = Path(os.path.expanduser(os.environ.get("KERAS_HOME", "~/.keras"))) / "models"
+    folder = os.path.expanduser(os.path.join(os.environ.get("KERAS_HOME", "~/.keras"), "models"))
     advice = "Give a weights file of VGG-16 without its top"
     socket.setdefaulttimeout(15)  # seconds; a stalled download would hang for ever
     try:
         if pretrained == "imagenet":
             advice = f"Put {_WEIGHTS_FILE} into {folder}"
-            if not (folder / _WEIGHTS_FILE).exists():
+            if not os.path.exists(os.path.join(folder, _WEIGHTS_FILE)):
                 common.checks.check_network(f"{_WEIGHTS_FOLDER}/{_WEIGHTS_FILE}")
         weights = None if pretrained == "none" else pretrained
         vgg16 = keras.applications.VGG16(include_top=False, weights=weights)
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise common.UserError(
-            f"--pretrained {pretrained}: {reason}\n{advice}, or do without: --pretrained none"
+            f"--pretrained {pretrained}: {common.reason(error)}\n{advice}, or --pretrained none"
         ) from error
     finally:
         socket.setdefaulttimeout(None)
+    for layer in vgg16.layers if weights is None else ():
+        if layer.weights:  # random: of He et al. 2015, arXiv:1502.01852, or features would fade
+            layer.kernel.assign(keras.initializers.HeNormal()(layer.kernel.shape))
     pools = [vgg16.get_layer(f"block{number}_pool").output for number in (3, 4, 5)]
     return keras.Model(vgg16.inputs, pools, name="vgg16")
 
@@ -123,8 +124,7 @@ def build_model(
         batch_norm_momentum: share of the old in the moving averages, 0 to 1.
 
     Returns:
-        keras.Model, float32 RGB (N, H, W, 3) in [0, 1] to class probabilities
-        (N, H, W, num_classes).
+        keras.Model from float32 RGB (N, H, W, 3) in [0, 1] to probabilities (N, H, W, num_classes).
     """
     inputs = keras.Input((image_size, image_size, 3), name="image")
     # VGG-16 takes BGR in 0..255 less the mean. As a 1x1 convolution that is part of the model.
@@ -185,6 +185,7 @@ def main():
         batch_norm_momentum=flags.batch_norm_momentum,
     )
     run = common.Run("fcn", flags, data)
+    optimizer = common.Muon if flags.pretrained == "none" else keras.optimizers.Adam
     stages = (
         (False, flags.decoder_epochs, flags.learning_rate),
         (True, flags.fine_tune_epochs, flags.fine_tune_learning_rate),
@@ -193,9 +194,8 @@ def main():
         if not epochs:
             continue
         model.get_layer("vgg16").trainable = train_encoder
-        schedule = common.warmup_cosine(learning_rate, len(data.train) * epochs)
         model.compile(
-            optimizer=keras.optimizers.Adam(schedule),
+            optimizer=optimizer(common.warmup_cosine(learning_rate, len(data.train) * epochs)),
             loss=common.segmentation_loss,
             metrics=[common.mean_iou(len(data.class_names))],
             jit_compile=common.JIT_COMPILE,

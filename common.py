@@ -8,7 +8,7 @@ resuming, errors in words) is in `support/`.
 import functools
 from dataclasses import dataclass
 
-from support import batch_norm, checks, devices, fonts, machines, run_folder  # noqa: F401  (first: quiet)
+from support import batch_norm, checks, devices, fonts, machines, run_folder  # noqa: F401  (first)
 from support.attention_picture import plot_attention
 from support.augmentation import change, random_affine, random_colors
 from support.checkpoint import Checkpoint
@@ -24,7 +24,7 @@ from support.picture_files import VOID
 from support.settings import settings
 from support.shares import Pictures
 from support.source import Source, Split
-from support.startup import VERBOSE, UserError, launch  # noqa: F401
+from support.startup import VERBOSE, UserError, launch, reason  # noqa: F401
 from support.tiles import predict_in_tiles
 
 import keras

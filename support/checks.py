@@ -8,7 +8,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 
-from support.startup import UserError
+from support.startup import UserError, reason
 
 import tensorflow as tf
 
@@ -95,11 +95,10 @@ def prepare(name, title, data_dir):
         with impatient_downloads():
             builder.download_and_prepare()
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
         raise UserError(
             f"{title} is not in --data-dir {data_dir} and could not be prepared there: "
-            f"{reason}\nCheck network and disk, copy a prepared {name} folder there from "
-            "another machine, or try --dataset synthetic, which needs no download."
+            f"{reason(error)[:200]}\nCheck network and disk, copy a prepared {name} folder there "
+            "from another machine, or try --dataset synthetic, which needs no download."
         ) from error
     return builder
 
@@ -138,10 +137,10 @@ def find_damage(builder):
                 if sound != expected:
                     raise ValueError(f"the file ends there, but should have {expected} pictures")
             except (tf.errors.OpError, ValueError) as error:
-                reason = getattr(error, "message", str(error)).splitlines()[0]
+                why = getattr(error, "message", str(error)).splitlines()[0]
                 name = _file_name(records.skip(sound), deserialize)
                 return (
-                    f"Oxford-IIIT Pet is damaged: {path}, picture {sound + 1}{name}: {reason}\n"
+                    f"Oxford-IIIT Pet is damaged: {path}, picture {sound + 1}{name}: {why}\n"
                     f"Delete {builder.data_path}: it is then prepared anew."
                 )
     return ""

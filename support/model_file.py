@@ -4,7 +4,7 @@ import json
 import zipfile
 
 from support.devices import JIT_COMPILE, PRECISIONS
-from support.startup import UserError
+from support.startup import UserError, reason
 
 import keras
 
@@ -46,7 +46,5 @@ def load_model(path):
     except FileNotFoundError as error:
         raise UserError(f"There is no model {path}") from error
     except Exception as error:  # a file may be wrong in a dozen ways
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(
-            f"{path} is no model of a finished run of these scripts: {reason}"
-        ) from error
+        why = f"{path} is no model of a finished run of these scripts: {reason(error)}"
+        raise UserError(why) from error

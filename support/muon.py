@@ -20,9 +20,10 @@ class Muon(keras.optimizers.Muon):
 
     Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks". Updates have the
     size of Adam's (Liu et al. 2025, arXiv:2502.16982). Adam's are biases, what belongs to batch
-    normalization, kernels from or to fewer than 8 channels, and those of layers with `scores` in
-    their name, which put out the classes; these have a tenth of the rate. Kernels with more than
-    256 channels in their last axis are taken as several matrices, if they divide evenly.
+    normalization, kernels from or to fewer than 8 channels, and those of layers with `score` or
+    `upsample` in their name, which put out the classes; these have a tenth of the rate. Kernels
+    with more than 256 channels in their last axis are taken as several matrices, if they divide
+    evenly.
 
     Args:
         learning_rate: float or a schedule.
@@ -36,7 +37,7 @@ class Muon(keras.optimizers.Muon):
         return (
             len(variable.shape) != 4
             or min(variable.shape[2:]) < _FEWEST
-            or "scores" in variable.path
+            or any(word in variable.path for word in ("score", "upsample"))
         )
 
     def _muon_update_step(self, gradient, variable, lr, m):

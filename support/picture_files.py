@@ -2,6 +2,8 @@
 
 import contextlib
 
+from support.startup import reason
+
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -129,8 +131,7 @@ def _opened(path):
     except UnidentifiedImageError as error:
         raise ValueError(f"{path}: cannot identify its format") from error
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(f"{path}: {reason}") from error
+        raise ValueError(f"{path}: {reason(error)}") from error
 
 
 def _without_palette(image, is_gif, colors):

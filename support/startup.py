@@ -77,6 +77,11 @@ class UserError(SystemExit):
     """Something that the user can mend. Python prints it without a traceback and exits with 1."""
 
 
+def reason(error):
+    """The first line of what an error says, or its kind if it says nothing."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 _GONE = re.compile(r"ValueError: (.+)\nTraceback")  # as TensorFlow tells what Python has raised
 GO_ON = "The same command, given again, goes on after the last finished epoch."
 _others = []  # whether other processes depend on this one

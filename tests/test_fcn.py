@@ -2,6 +2,7 @@
 
 import importlib
 import os
+from types import SimpleNamespace
 
 import common
 
@@ -153,12 +154,30 @@ def test_features_in_the_hundreds_do_not_blow_up_the_first_steps():
     assert losses[-1] < losses[0]
 
 
-def test_a_weights_file_is_loaded_and_used(tmp_path):
-    path = tmp_path / "vgg16.weights.h5"
+@pytest.fixture(scope="module")
+def weights_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "vgg16.weights.h5"
     vgg16 = keras.applications.VGG16(include_top=False, weights=None)
     vgg16.save_weights(path)
-    model = fcn.build_model(image_size=32, pretrained=str(path), fc_filters=8)
-    for written, loaded in zip(vgg16.get_weights(), weights_of(encoder_layers(model)), strict=True):
+    return SimpleNamespace(path=str(path), weights=vgg16.get_weights())
+
+
+def test_random_weights_hand_pictures_on_through_all_layers():
+    """As drawn by Keras' VGG-16, features are a hundred times smaller at its end than at first."""
+    vgg16 = fcn.load_vgg16("none")
+    images = np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype(np.float32)
+    pools = vgg16.predict_on_batch(images)
+    spreads = [pool.std() for pool in pools]
+    assert max(spreads) < 10 * min(spreads)
+    kernels = [layer.kernel for layer in vgg16.layers if layer.weights]
+    assert len({float(kernel[0, 0, 0, 0]) for kernel in kernels}) == 13  # each drawn for itself
+
+
+def test_a_weights_file_is_loaded_and_used(weights_file):
+    model = fcn.build_model(image_size=32, pretrained=weights_file.path, fc_filters=8)
+    for written, loaded in zip(
+        weights_file.weights, weights_of(encoder_layers(model)), strict=True
+    ):
         np.testing.assert_array_equal(written, loaded)
 
 
@@ -213,8 +232,8 @@ def test_leaving_out_both_stages_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_main_trains_the_decoder_first_and_then_all_of_it(monkeypatch, pets):
-    flags = ["--decoder-epochs", "3", "--learning-rate", "0.01"]
+def test_main_trains_the_decoder_first_and_then_all_of_it(monkeypatch, pets, weights_file):
+    flags = ["--pretrained", weights_file.path, "--decoder-epochs", "3", "--learning-rate", "0.01"]
     flags += ["--fine-tune-epochs", "5", "--fine-tune-learning-rate", "0.002"]
     left = without_training(monkeypatch, pets, "fcn", *flags)
     decoder, all_of_it = left.fits
@@ -237,6 +256,12 @@ def test_main_trains_the_decoder_first_and_then_all_of_it(monkeypatch, pets):
     loss, metrics = loss_and_metrics(model, mask, guess)
     assert loss == pytest.approx(float(np.mean(common.segmentation_loss(mask, guess))), rel=1e-5)
     assert metrics[left.run.metric] == pytest.approx(mean_iou_of(mask, guess))
+
+
+@pytest.mark.slow
+def test_from_nothing_it_learns_with_muon(monkeypatch, pets):
+    fits = without_training(monkeypatch, pets, "fcn").fits
+    assert {type(fit.model.optimizer) for fit in fits} == {common.Muon}
 
 
 @pytest.mark.slow

@@ -12,6 +12,7 @@ import pytest
 from keras import ops
 
 SMALLEST = {"Unet-keras": {"base_filters": 8}, "U2Net-keras": {"variant": "lite"}}
+SMALLEST["FCN-keras"] = {"pretrained": "none", "fc_filters": 8}
 
 
 @pytest.mark.parametrize("shape", [(144, 16), (16, 200), (64, 64)])
@@ -70,7 +71,9 @@ def test_a_dense_kernel_moves_as_with_the_muon_of_keras():
     assert np.abs(moved - kernel).min() > 0
 
 
-@pytest.mark.parametrize(("script", "layers"), [("Unet-keras", 1), ("U2Net-keras", 7)])
+@pytest.mark.parametrize(
+    ("script", "layers"), [("Unet-keras", 1), ("U2Net-keras", 7), ("FCN-keras", 6)]
+)
 def test_what_puts_out_the_classes_is_left_to_adam(script, layers):
     """However many they are. Adam's first step is as large for each weight: the rate."""
     model = importlib.import_module(script).build_model(num_classes=12, **SMALLEST[script])
