@@ -50,7 +50,7 @@ def label_photos(network, flags, fit):
             problems.append(f"{photo}: its result would replace {hit.pop()}: give another --output")
     if not flags.overwrite:
         done = [_is_done(**place) for _, place in jobs]
-        there = [photo for photo, is_done in zip(photos, done, strict=True) if is_done]
+        there = [photo for (photo, _), is_done in zip(jobs, done, strict=True) if is_done]
         jobs = [job for job, is_done in zip(jobs, done, strict=True) if not is_done]
         if there:
             more = f" and {len(there) - 1} more" if there[1:] else ""

@@ -283,6 +283,9 @@ def test_no_result_takes_the_place_of_a_photo(predict):
     names = [f"in/{name}" for name in ("a.png", "a-mask.png", "b.png")]
     with pytest.raises(common.UserError, match=r"in/a.png: its result would replace .*a-mask.png"):
         predict(*names, output="in", overwrite=True)
+    with pytest.raises(common.UserError, match="would replace") as stopped:
+        predict(*names, output="in")
+    assert "in/a-mask.png and 1 more: left alone" in str(stopped.value)
     assert Path("in/a-mask.png").read_bytes() == mine
     assert set(results("b", "a-mask")) <= set(files_in("in"))
 
