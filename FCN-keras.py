@@ -88,7 +88,7 @@ def load_vgg16(pretrained):
     finally:
         socket.setdefaulttimeout(None)
     for layer in vgg16.layers if weights is None else ():
-        if layer.weights:  # random: of He et al. 2015, arXiv:1502.01852, or features would fade
+        if layer.weights:  # drawn as in He et al. 2015, arXiv:1502.01852: features do not fade
             layer.kernel.assign(keras.initializers.HeNormal()(layer.kernel.shape))
     pools = [vgg16.get_layer(f"block{number}_pool").output for number in (3, 4, 5)]
     return keras.Model(vgg16.inputs, pools, name="vgg16")

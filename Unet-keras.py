@@ -17,8 +17,8 @@ Going down, each level halves the resolution and doubles the channels: it learns
 picture and loses where. Going up, each level is given the encoder's features of its own
 resolution, which still know where. That is why outlines come out sharp.
 
-Two departures of the layers, both usual today: convolutions are padded, so that the output has
-the size of the input, and each is followed by batch normalization.
+The layers depart from the paper in two ways, both usual today: convolutions are padded, so that
+the output has the size of the input, and each is followed by batch normalization.
 
     python Unet-keras.py                      trains on Oxford-IIIT Pet
     python Unet-keras.py --dataset synthetic  needs no download; --help lists all flags
