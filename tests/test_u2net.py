@@ -64,10 +64,12 @@ def test_channels_stage_by_stage_in_the_order_of_the_paper(variant):
     """Layers as they were made: stages En_1 to En_6, De_5 to De_1, sides 1 to 6, fusion."""
     model = u2net.build_model(variant=variant, self_attention=False)
     # Keras numbers layers as they are made; model.layers is sorted by the graph instead.
-    made = sorted(
-        (layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)),
-        key=lambda layer: int(layer.name.rpartition("_")[2]) if layer.name[-1].isdigit() else 0,
-    )
+    convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
+    stages = [layer for layer in convolutions if not layer.name.startswith("scores")]
+    stages.sort(key=lambda layer: int(layer.name.removeprefix("conv2d").strip("_") or 0))
+    scores = [model.get_layer(f"scores_{number}") for number in range(1, 7)]
+    made = [*stages, *scores, model.get_layer("scores")]
+    assert len(made) == len(convolutions)
     shapes = [tuple(layer.kernel.shape[2:]) for layer in made]
     wanted = []
     for count, inputs, middle, outputs in STAGES[variant]:
