@@ -8,6 +8,7 @@ import math
 from collections import namedtuple
 
 import matplotlib as mpl
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, Rectangle
 from matplotlib.path import Path as Line
@@ -127,7 +128,9 @@ class Drawing:
 
     def save(self, path):
         drawn = (*self.axes.texts, *self.axes.patches)
-        edge = Bbox.union([one.get_window_extent() for one in drawn]).padded(8)
+        # Always of the same kind: texts remember the last renderer, which may be that of SVG.
+        renderer = FigureCanvasAgg(self.axes.figure).get_renderer()
+        edge = Bbox.union([one.get_window_extent(renderer) for one in drawn]).padded(8)
         save(self.axes.figure, path, Bbox(edge.get_points() / 72))
 
 
