@@ -1,6 +1,6 @@
 """Learning curves of several runs beside each other, for the README.
 
-    python docs/learning_curves.py RUN RUN ...    folders of finished runs on the same data
+    python docs/learning_curves.py RUN [RUN [RUN]]    folders of finished runs on the same data
 
 writes learning-curves.svg to docs/figures/, from what the runs have left. It follows the reader's
 light or dark mode.
@@ -58,6 +58,6 @@ def draw(folders):
 
 
 if __name__ == "__main__":
-    if not sys.argv[1:]:
+    if not 1 <= len(sys.argv[1:]) <= len(COLORS):
         sys.exit(__doc__)
     save(draw([Path(one).resolve() for one in sys.argv[1:]]), OUTPUT)

@@ -38,6 +38,7 @@ _USE = {
     "model": ("", "the model to use, a file or a run's folder (default: the newest finished run)"),
     "output": ("predictions", "folder of the masks and overlays (default: predictions)"),
     "probabilities": (False, "keep the probabilities of all classes, too, as NAME.npz"),
+    "mirrored": (False, "average with the mirror image, which takes twice as long"),
     "overwrite": (False, "replace results that are there"),
 }
 
@@ -62,8 +63,8 @@ def parse_flags(script, limits, arguments=None):
 
     Returns:
         argparse.Namespace with one attribute per constant, in lower case, and `script`, its path;
-        `predict`, `model`, `output`, `probabilities` and `overwrite` are there if photos are to
-        be labelled, else `predict` alone, an empty list.
+        `predict`, `model`, `output`, `probabilities`, `mirrored` and `overwrite` are there if
+        photos are to be labelled, else `predict` alone, an empty list.
 
     Raises:
         SystemExit: status 2 and one line on stderr, for an unknown flag, a refused value or a

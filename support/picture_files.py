@@ -81,11 +81,11 @@ def read_mask(path, colors=None):
         is_gif, image = image.format == "GIF", ImageOps.exif_transpose(image)
         if image.mode == "1":
             image = image.convert("L")
-        if image.mode == "P":
-            image = _without_palette(image, is_gif, colors)
-        elif colors and image.mode in ("L", "LA"):  # colored masks without a color, saved small
-            gray = np.unique(image.getchannel("L")).tolist()
-            image = image.convert("RGB") if all((one,) * 3 in colors for one in gray) else image
+        if colors and image.mode in ("P", "L", "LA"):
+            rgb = image.convert("RGB")
+            image = rgb if all(one in colors for _, one in rgb.getcolors(256)) else image
+        if is_gif and image.mode == "P" and _is_gray(image):
+            image = image.convert("L")
         pixels = np.asarray(image)
         if image.mode in ("RGB", "RGBA", "LA"):
             pixels = pixels[..., : len(image.mode.rstrip("A"))]
@@ -134,19 +134,14 @@ def _opened(path):
         raise ValueError(f"{path}: {reason(error)}") from error
 
 
-def _without_palette(image, is_gif, colors):
-    """A palette picture by its colors, if there is reason to; otherwise as it is.
+def _is_gray(image):
+    """Whether a palette's colors are the grays of their own numbers, or white: a mask with 255.
 
-    Reasons are that `colors` has all in use, or that they are the grays of a GIF, which has no
-    other way to keep them, and are their own numbers but for white: a mask with 255 in it.
+    GIF has no other way to keep such a mask.
     """
     rgb, in_use = np.reshape(image.getpalette("RGB"), (-1, 3)), np.unique(image)
-    if colors and all(tuple(color) in colors for color in rgb[in_use].tolist()):
-        return image.convert("RGB")
     gray = rgb[in_use, 0]
-    if is_gif and (rgb == rgb[:, :1]).all() and ((gray == in_use) | (gray == VOID)).all():
-        return image.convert("L")
-    return image
+    return (rgb == rgb[:, :1]).all() and ((gray == in_use) | (gray == VOID)).all()
 
 
 def _packed(pixels):

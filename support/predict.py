@@ -29,7 +29,7 @@ def label_photos(network, flags, fit):
     Args:
         network: str, whose newest finished run is used if `flags.model` names none.
         flags: Namespace with `predict` (list of files, folders and patterns), `model`, `output`,
-            `probabilities`, `overwrite` and `runs_dir`.
+            `probabilities`, `mirrored`, `overwrite` and `runs_dir`.
         fit: callable from uint8 (H, W, 3) and the side of a square to float32 (S, S, 3), as in
             training; given None as the side, it keeps the size.
 
@@ -42,12 +42,12 @@ def label_photos(network, flags, fit):
     model, facts = load_model(path)
     output, problems = Path(os.path.expanduser(flags.output)), []
     photos = find_photos(flags.predict, output, problems)
-    jobs = list(zip(photos, places(photos, output), strict=True))
-    originals = {photo.resolve() for photo in photos}
-    for photo, place in [*jobs]:
-        if hit := originals & {one.resolve() for one in place.values()}:
-            jobs.remove((photo, place))
+    jobs, originals, target = [], {photo.resolve() for photo in photos}, output.resolve()
+    for photo, place in zip(photos, places(photos, output), strict=True):
+        if hit := originals & {target / one.name for one in place.values()}:
             problems.append(f"{photo}: its result would replace {hit.pop()}: give another --output")
+        else:
+            jobs.append((photo, place))
     if not flags.overwrite:
         done = [_is_done(**place) for _, place in jobs]
         there = [photo for (photo, _), is_done in zip(jobs, done, strict=True) if is_done]
@@ -62,7 +62,8 @@ def label_photos(network, flags, fit):
     try:
         output.mkdir(parents=True, exist_ok=True)
         if jobs:
-            labelled = _label(model, facts, jobs, flags.probabilities, fit, problems)
+            predict = _with_mirror_image(model) if flags.mirrored else model.predict_on_batch
+            labelled = _label(predict, facts, jobs, flags.probabilities, fit, problems)
     except OSError as error:
         raise UserError(f"--output {output}: {error}") from error
     print(f"{labelled} of {len(photos)} photos are labelled in {output}")
@@ -78,7 +79,17 @@ def _is_done(mask, overlay, probabilities):
     return mask.exists() or (probabilities.exists() and not overlay.exists())
 
 
-def _label(model, facts, jobs, keep_probabilities, fit, problems):
+def _with_mirror_image(model):
+    """A model's mean probabilities of pictures and of their mirror images, turned back."""
+
+    def predict(images):
+        turned = model.predict_on_batch(images[:, :, ::-1])[:, :, ::-1]
+        return (model.predict_on_batch(images) + turned) / 2
+
+    return predict
+
+
+def _label(predict, facts, jobs, keep_probabilities, fit, problems):
     """Label photos batch by batch; how many it were."""
     size, classes = facts["image_size"], facts["classes"]
     names, colors = ([one[key] for one in classes] for key in ("name", "color"))
@@ -121,10 +132,10 @@ def _label(model, facts, jobs, keep_probabilities, fit, problems):
         for batch in _batches(filter(None, _ahead(load, jobs, threads))):
             loaded, images, fitted = zip(*batch, strict=True)
             if tiled:
-                bands = [predict_in_tiles(model.predict_on_batch, one, size) for one in fitted]
+                bands = [predict_in_tiles(predict, one, size) for one in fitted]
                 finished = map(finish, loaded, images, bands)
             else:
-                small = model.predict_on_batch(np.stack(fitted))
+                small = predict(np.stack(fitted))
                 bands = map(_enlarged, small, [image.shape[:2] for image in images])
                 finished = threads.map(finish, loaded, images, bands)
             labelled += sum(finished)

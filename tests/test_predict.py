@@ -39,7 +39,8 @@ def finish_run(folder, fit="tiles", side=SIDE, names=NAMES):
 def predict(tmp_path, monkeypatch):
     """Call `common.predict` in an empty folder, in which there is a run if the test made none."""
     monkeypatch.chdir(tmp_path)
-    flags = {"model": "", "output": "out", "probabilities": False, "overwrite": False}
+    flags = {"model": "", "output": "out"}
+    flags |= dict.fromkeys(("probabilities", "mirrored", "overwrite"), False)
 
     def call(*photos, fit="tiles", **changed):
         if not Path("runs").exists():
@@ -154,6 +155,30 @@ def test_probabilities_sum_to_one_and_the_mask_has_the_largest(predict, fit):
     mask = mask_of("noise")
     assert set(mask.flat) == {0, 1, 2}
     np.testing.assert_array_equal(probabilities.argmax(-1), mask)
+
+
+@pytest.mark.parametrize("fit", ["resize", "tiles"])
+def test_mirrored_is_the_mean_of_the_photo_and_its_mirror_image(predict, fit):
+    look = keras.layers.Conv2D(3, (1, 3), padding="same", activation="softmax")
+    model = keras.Sequential([keras.Input((None, None, 3)), look])
+    aside = np.zeros((1, 3, 3, 3))
+    aside[0, 0] = 5 * np.eye(3)  # a pixel's class is the color of its neighbour to the left
+    look.set_weights([aside, np.zeros(3)])
+    folder = finish_run(RUN, fit)
+    classes = [{"name": name, "color": color} for name, color in zip(NAMES, COLORS, strict=True)]
+    facts = {"image_size": SIDE, "fit": fit, "classes": classes}
+    (folder / "model.keras").unlink()
+    save_model(model, facts, folder / "model.keras")
+    draw("there.png", stripes(SIDE, SIDE))
+    draw("turned.png", stripes(SIDE, SIDE)[:, ::-1])
+    predict("there.png", "turned.png", probabilities=True)
+    predict("there.png", probabilities=True, mirrored=True, output="mean")
+    there, turned, mean = (
+        np.load(path)["probabilities"]
+        for path in ("out/there.npz", "out/turned.npz", "mean/there.npz")
+    )
+    assert np.abs(there - turned[:, ::-1]).max() > 0.5
+    np.testing.assert_allclose(mean, (there + turned[:, ::-1]) / 2, atol=1e-5)
 
 
 KINDS = [("gray.png", "L"), ("gray.jpg", "L"), ("bit.png", "1"), ("sixteen.png", "I;16")]
