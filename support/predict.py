@@ -83,8 +83,8 @@ def _with_mirror_image(model):
     """A model's mean probabilities of pictures and of their mirror images, turned back."""
 
     def predict(images):
-        turned = model.predict_on_batch(images[:, :, ::-1])[:, :, ::-1]
-        return (model.predict_on_batch(images) + turned) / 2
+        mirrored = np.ascontiguousarray(images[:, :, ::-1])  # PyTorch takes no other
+        return (model.predict_on_batch(images) + model.predict_on_batch(mirrored)[:, :, ::-1]) / 2
 
     return predict
 
