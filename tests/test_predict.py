@@ -19,15 +19,16 @@ from PIL import Image
 NAMES, COLORS = ("dark", "bright", "red"), ("#0072B2", "#F0E442", "#D55E00")
 COLORS_RGB = np.uint8([[0, 114, 178], [240, 228, 66], [213, 94, 0]])
 PAINT = np.uint8([[0, 0, 0], [255, 255, 255], [255, 0, 0]])  # what each class looks like
+KERNEL = np.array([[[[0, 0, 6], [0, 3, -3], [0, 3, -3]]]])  # of the convolution that tells them
 SIDE = 32  # of the square that the model sees
 RUN = Path("runs/unet/2024-05-01_10-00-00")
 
 
-def finish_run(folder, fit="tiles", side=SIDE, names=NAMES):
-    """What a finished run leaves: a model that classifies each pixel by its color alone."""
-    conv = keras.layers.Conv2D(3, 1, activation="softmax")
+def finish_run(folder, fit="tiles", side=SIDE, names=NAMES, kernel=KERNEL, bias=(3, 0, 0)):
+    """What a finished run leaves: a model that classifies each pixel, by its color alone."""
+    conv = keras.layers.Conv2D(3, kernel.shape[:2], padding="same", activation="softmax")
     model = keras.Sequential([keras.Input((None, None, 3)), conv])
-    conv.set_weights([np.array([[[[0, 0, 6], [0, 3, -3], [0, 3, -3]]]]), np.array([3, 0, 0])])
+    conv.set_weights([kernel, np.array(bias)])
     classes = [{"name": name, "color": color} for name, color in zip(names, COLORS, strict=True)]
     folder.mkdir(parents=True)
     save_model(model, {"image_size": side, "fit": fit, "classes": classes}, folder / "model.keras")
@@ -159,16 +160,9 @@ def test_probabilities_sum_to_one_and_the_mask_has_the_largest(predict, fit):
 
 @pytest.mark.parametrize("fit", ["resize", "tiles"])
 def test_mirrored_is_the_mean_of_the_photo_and_its_mirror_image(predict, fit):
-    look = keras.layers.Conv2D(3, (1, 3), padding="same", activation="softmax")
-    model = keras.Sequential([keras.Input((None, None, 3)), look])
     aside = np.zeros((1, 3, 3, 3))
     aside[0, 0] = 5 * np.eye(3)  # a pixel's class is the color of its neighbour to the left
-    look.set_weights([aside, np.zeros(3)])
-    folder = finish_run(RUN, fit)
-    classes = [{"name": name, "color": color} for name, color in zip(NAMES, COLORS, strict=True)]
-    facts = {"image_size": SIDE, "fit": fit, "classes": classes}
-    (folder / "model.keras").unlink()
-    save_model(model, facts, folder / "model.keras")
+    finish_run(RUN, fit, kernel=aside, bias=(0, 0, 0))
     draw("there.png", stripes(SIDE, SIDE))
     draw("turned.png", stripes(SIDE, SIDE)[:, ::-1])
     predict("there.png", "turned.png", probabilities=True)
