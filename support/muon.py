@@ -40,24 +40,36 @@ class Muon(keras.optimizers.Muon):
             or any(word in variable.path for word in ("score", "upsample"))
         )
 
-    def _adamw_update_step(self, gradient, variable, learning_rate, m, v):
+    def _backend_update_step(self, gradients, variables, learning_rate):
+        if BACKEND == "tensorflow":
+            learning_rate = learning_rate, self._adam(learning_rate * self.adam_lr_ratio)
+        super()._backend_update_step(gradients, variables, learning_rate)
+
+    def _adam(self, rate):
+        """What a step of Adam is for all variables alike, as tensors that all of them share."""
+        step = tf.cast(self.iterations.value + 1, tf.float32)
+        options = {
+            "lr": rate * tf.sqrt(1 - self.adam_beta_2**step) / (1 - self.adam_beta_1**step),
+            "beta1_power": 0.0,  # the correction for the start is in the rate
+            "beta2_power": 0.0,
+            "beta1": self.adam_beta_1,
+            "beta2": self.adam_beta_2,
+            "epsilon": self.epsilon,
+        }
+        return {name: tf.convert_to_tensor(value) for name, value in options.items()}
+
+    def update_step(self, gradient, variable, learning_rate):
         if BACKEND != "tensorflow":
-            super()._adamw_update_step(gradient, variable, learning_rate, m, v)
+            super().update_step(gradient, variable, learning_rate)
+            return
+        index, (rate, adam) = self._get_variable_index(variable), learning_rate
+        m, v = self.momentums[index], self.adam_velocities[index]
+        if v is None:
+            self._muon_update_step(gradient, variable, rate, m)
             return
         # The same as one operation in place of twenty: U2-Net has 351 variables for it.
-        step = tf.cast(self.iterations.value + 1, tf.float32)
-        tf.raw_ops.ResourceApplyAdam(
-            var=variable.handle,
-            m=m.value.handle,
-            v=v.value.handle,
-            beta1_power=self.adam_beta_1**step,
-            beta2_power=self.adam_beta_2**step,
-            lr=learning_rate,
-            beta1=self.adam_beta_1,
-            beta2=self.adam_beta_2,
-            epsilon=self.epsilon,
-            grad=gradient,
-        )
+        own = {"var": variable.handle, "m": m.value.handle, "v": v.value.handle, "grad": gradient}
+        tf.raw_ops.ResourceApplyAdam(**own, **adam)
 
     def _muon_update_step(self, gradient, variable, lr, m):
         self.assign_add(m, gradient + (self.momentum - 1) * m)
