@@ -64,7 +64,7 @@ def start_script(name, *flags, cwd, backend="tensorflow"):
 def run_script(*arguments, **options):
     """`start_script` and wait for its end."""
     process = start_script(*arguments, **options)
-    out, err = process.communicate(timeout=900)  # a slow machine, not a hanging one
+    out, err = process.communicate(timeout=300)
     return SimpleNamespace(returncode=process.returncode, stdout=out, stderr=err)
 
 

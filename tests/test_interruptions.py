@@ -92,7 +92,7 @@ def test_a_full_disk_is_told_and_leaves_no_half_files(pets, tmp_path):
         cwd=tmp_path,
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=300,
     )
     assert process.returncode == 1
     assert "File too large" in process.stderr

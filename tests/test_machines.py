@@ -50,7 +50,7 @@ def start_processes(count, flags, cwd, devices_each=1, numbers=None):
 
 def ends(processes):
     """Exit status, output and errors of each."""
-    written = [process.communicate(timeout=900) for process in processes]
+    written = [process.communicate(timeout=300) for process in processes]
     return [(process.returncode, *texts) for process, texts in zip(processes, written, strict=True)]
 
 
