@@ -21,13 +21,14 @@ Training all of it at once from nothing is hard. So VGG-16 comes pretrained and 
 the decoder learns, and then all is fine-tuned at a low rate. `--help` lists all flags.
 
 Departures from the paper: two stages (it goes from FCN-32s to 16s to 8s); what follows pool5 starts
-at random and is narrower; taps are batch-normalized; all upsampling is learned; nothing is cropped.
+at random and is narrower; taps are batch-normalized, a VGG-16 from random weights is throughout;
+all upsampling is learned; nothing is cropped.
 """
 
 import os
-import socket
 
 import common  # first: it quiets TensorFlow's import
+from support.vgg16_file import open_vgg16
 
 import keras
 import numpy as np
@@ -54,15 +55,17 @@ DROPOUT = 0.5  # share of their features dropped in training
 BATCH_NORM_MOMENTUM = 0.9  # the default 0.99 lags behind on short trainings
 
 _IMAGENET_MEAN = (103.939, 116.779, 123.68)  # blue, green and red, 0 to 255
-_WEIGHTS_FOLDER = "https://storage.googleapis.com/tensorflow/keras-applications/vgg16"
-_WEIGHTS_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
 
-def load_vgg16(pretrained):
+def load_vgg16(pretrained, batch_norm_momentum=BATCH_NORM_MOMENTUM):
     """VGG-16 up to its last pooling (Simonyan and Zisserman 2015, arXiv:1409.1556).
+
+    Trained from random weights its features would grow a billionfold, so there each convolution is
+    followed by batch normalization (Ioffe and Szegedy 2015, arXiv:1502.03167).
 
     Args:
         pretrained: "imagenet", "none" for random weights, or the path of a weights file.
+        batch_norm_momentum: share of the old in its moving averages, 0 to 1.
 
     Returns:
         keras.Model with 14,714,688 weights, from BGR (N, H, W, 3) in 0..255 less ImageNet's mean
@@ -71,27 +74,17 @@ def load_vgg16(pretrained):
     Raises:
         common.UserError: the weights cannot be downloaded or read.
     """
-    folder = os.path.expanduser(os.path.join(os.environ.get("KERAS_HOME", "~/.keras"), "models"))
-    advice = "Give a weights file of VGG-16 without its top"
-    socket.setdefaulttimeout(15)  # seconds; a stalled download would hang for ever
-    try:
-        if pretrained == "imagenet":
-            advice = f"Put {_WEIGHTS_FILE} into {folder}"
-            if not os.path.exists(os.path.join(folder, _WEIGHTS_FILE)):
-                common.checks.check_network(f"{_WEIGHTS_FOLDER}/{_WEIGHTS_FILE}")
-        weights = None if pretrained == "none" else pretrained
-        vgg16 = keras.applications.VGG16(include_top=False, weights=weights)
-    except Exception as error:
-        raise common.UserError(
-            f"--pretrained {pretrained}: {common.reason(error)}\n{advice}, or --pretrained none"
-        ) from error
-    finally:
-        socket.setdefaulttimeout(None)
-    for layer in vgg16.layers if weights is None else ():
-        if layer.weights:  # drawn as in He et al. 2015, arXiv:1502.01852: features do not fade
-            layer.kernel.assign(keras.initializers.HeNormal()(layer.kernel.shape))
+
+    def normalized(layer, x):
+        x = layer(x)
+        norm = layers.BatchNormalization(momentum=batch_norm_momentum, name=f"{layer.name}_norm")
+        return norm(x) if layer.weights else x
+
+    vgg16 = open_vgg16(pretrained)
+    if pretrained == "none":
+        vgg16 = keras.models.clone_model(vgg16, call_function=normalized)
     pools = [vgg16.get_layer(f"block{number}_pool").output for number in (3, 4, 5)]
-    return keras.Model(vgg16.inputs, pools, name="vgg16")
+    return keras.Model(vgg16.input, pools, name="vgg16")
 
 
 def upsample(x, factor, name):
@@ -134,7 +127,7 @@ def build_model(
     # VGG's features run to the hundreds: Adam's first steps would throw the scores far off.
     pool3, pool4, pool5 = (
         layers.BatchNormalization(momentum=batch_norm_momentum, name=f"pool{number}")(features)
-        for number, features in enumerate(load_vgg16(pretrained)(x), start=3)
+        for number, features in enumerate(load_vgg16(pretrained, batch_norm_momentum)(x), start=3)
     )
 
     def score(x, name):

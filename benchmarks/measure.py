@@ -39,7 +39,11 @@ def unet(size, **more):
 
 
 def fcn(size, frozen):
-    model = importlib.import_module("FCN-keras").build_model(image_size=size, pretrained="none")
+    with tempfile.TemporaryDirectory() as folder:  # with ImageNet's weights it would take as long
+        weights = f"{folder}/vgg16.weights.h5"
+        keras.applications.VGG16(include_top=False, weights=None).save_weights(weights)
+        build_model = importlib.import_module("FCN-keras").build_model
+        model = build_model(image_size=size, pretrained=weights)
     model.get_layer("vgg16").trainable = not frozen
     return model
 

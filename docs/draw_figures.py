@@ -79,7 +79,7 @@ def draw_fcn(model):
             name = f"pool{len(taps) + 1}"
             drawing.text(box.left - 6, box.y + TEXT, name, ha="right")
             taps[name] = box
-        else:
+        elif kind(layer) == "Conv2D":
             box = drawing.right(box, shape, ENCODER)
     for name, color in (("fc6", MIDDLE), ("fc7", MIDDLE), ("score_fc7", DECODER)):
         layer = model.get_layer(name)

@@ -25,6 +25,14 @@ fcn = importlib.import_module("FCN-keras")
 WIDTHS = [(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)]
 
 
+@pytest.fixture(scope="module")
+def weights_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("weights") / "vgg16.weights.h5"
+    vgg16 = keras.applications.VGG16(include_top=False, weights=None)
+    vgg16.save_weights(path)
+    return SimpleNamespace(path=str(path), weights=vgg16.get_weights())
+
+
 def encoder_layers(model):
     return [layer for layer in model.get_layer("vgg16").layers if layer.weights]
 
@@ -37,12 +45,12 @@ def weights_of(layers):
     return [weight for layer in layers for weight in layer.get_weights()]
 
 
-def small_model(**more):
-    return fcn.build_model(image_size=32, pretrained="none", fc_filters=8, **more)
+def small_model(pretrained="none", **more):
+    return fcn.build_model(image_size=32, pretrained=pretrained, fc_filters=8, **more)
 
 
-def test_the_encoder_is_vgg16():
-    model = small_model()
+def test_the_encoder_is_vgg16(weights_file):
+    model = small_model(weights_file.path)
     shapes, inputs = {}, 3
     for block, (width, count) in enumerate(WIDTHS, start=1):
         for number in range(1, count + 1):
@@ -133,10 +141,10 @@ def test_frozen_weights_stay_and_all_move_when_released():
 
 
 @pytest.mark.slow
-def test_features_in_the_hundreds_do_not_blow_up_the_first_steps():
+def test_features_in_the_hundreds_do_not_blow_up_the_first_steps(weights_file):
     """A random VGG-16, scaled so that its features are as large as the pretrained one's."""
     keras.utils.set_random_seed(1)
-    model = small_model(dropout=0.0)
+    model = small_model(weights_file.path, dropout=0.0)
     for layer in encoder_layers(model):
         kernel, bias = layer.get_weights()
         layer.set_weights([kernel * 1.6, bias])
@@ -154,27 +162,27 @@ def test_features_in_the_hundreds_do_not_blow_up_the_first_steps():
     assert losses[-1] < losses[0]
 
 
-@pytest.fixture(scope="module")
-def weights_file(tmp_path_factory):
-    path = tmp_path_factory.mktemp("weights") / "vgg16.weights.h5"
-    vgg16 = keras.applications.VGG16(include_top=False, weights=None)
-    vgg16.save_weights(path)
-    return SimpleNamespace(path=str(path), weights=vgg16.get_weights())
-
-
-def test_random_weights_hand_pictures_on_through_all_layers():
-    """As drawn by Keras' VGG-16, features are a hundred times smaller at its end than at first."""
-    vgg16 = fcn.load_vgg16("none")
-    images = np.random.default_rng(0).normal(size=(1, 64, 64, 3)).astype(np.float32)
-    pools = vgg16.predict_on_batch(images)
-    spreads = [pool.std() for pool in pools]
-    assert max(spreads) < 10 * min(spreads)
-    kernels = [layer.kernel for layer in vgg16.layers if layer.weights]
-    assert len({float(kernel[0, 0, 0, 0]) for kernel in kernels}) == 13  # each drawn for itself
+def test_from_nothing_the_size_of_kernels_does_not_matter():
+    """Muon's updates enlarge kernels; without normalization 10 times would be 10^13 times here."""
+    vgg16 = fcn.load_vgg16("none", batch_norm_momentum=0.8)
+    images = np.random.default_rng(0).normal(0, 60, (2, 64, 64, 3)).astype(np.float32)
+    convolutions = [one for one in vgg16.layers if isinstance(one, keras.layers.Conv2D)]
+    features = []
+    for _ in range(2):  # the first enlargement makes epsilon small beside the variances
+        for layer in convolutions:
+            layer.kernel.assign(10 * layer.kernel)
+        pools = vgg16(images, training=True)
+        features.append([keras.ops.convert_to_numpy(pool) for pool in pools])
+    for smaller, larger in zip(*features, strict=True):
+        assert np.abs(larger - smaller).mean() < 0.1 * smaller.std()
+    norms = [one for one in vgg16.layers if isinstance(one, keras.layers.BatchNormalization)]
+    assert len(convolutions) == len(norms) == 13
+    assert {one.momentum for one in norms} == {0.8}
+    assert len({float(one.kernel[0, 0, 0, 0]) for one in convolutions}) == 13  # drawn anew in each
 
 
 def test_a_weights_file_is_loaded_and_used(weights_file):
-    model = fcn.build_model(image_size=32, pretrained=weights_file.path, fc_filters=8)
+    model = small_model(weights_file.path)
     for written, loaded in zip(
         weights_file.weights, weights_of(encoder_layers(model)), strict=True
     ):

@@ -1,0 +1,43 @@
+"""VGG-16 with its weights from ImageNet or a file, or a word on why they cannot be had."""
+
+import os
+import socket
+
+from support.checks import check_network
+from support.startup import UserError, reason
+
+import keras
+
+_FOLDER = "https://storage.googleapis.com/tensorflow/keras-applications/vgg16"
+_FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
+
+
+def open_vgg16(pretrained):
+    """VGG-16 without its fully connected layers (Simonyan and Zisserman 2015, arXiv:1409.1556).
+
+    Args:
+        pretrained: "imagenet", "none" for random weights, or the path of a weights file.
+
+    Returns:
+        keras.Model with 14,714,688 weights, from BGR (N, H, W, 3) in 0..255 less ImageNet's mean
+        to (N, H / 32, W / 32, 512).
+
+    Raises:
+        UserError: the weights cannot be downloaded or read.
+    """
+    folder = os.path.expanduser(os.path.join(os.environ.get("KERAS_HOME", "~/.keras"), "models"))
+    advice = "Give a weights file of VGG-16 without its top"
+    socket.setdefaulttimeout(15)  # seconds; a stalled download would hang for ever
+    try:
+        if pretrained == "imagenet":
+            advice = f"Put {_FILE} into {folder}"
+            if not os.path.exists(os.path.join(folder, _FILE)):
+                check_network(f"{_FOLDER}/{_FILE}")
+        weights = None if pretrained == "none" else pretrained
+        return keras.applications.VGG16(include_top=False, weights=weights)
+    except Exception as error:
+        raise UserError(
+            f"--pretrained {pretrained}: {reason(error)}\n{advice}, or --pretrained none"
+        ) from error
+    finally:
+        socket.setdefaulttimeout(None)
