@@ -24,7 +24,7 @@ from support.picture_files import VOID
 from support.settings import settings
 from support.shares import Pictures
 from support.source import Source, Split
-from support.startup import VERBOSE, UserError, launch, reason  # noqa: F401
+from support.startup import VERBOSE, UserError, launch  # noqa: F401
 from support.tiles import predict_in_tiles
 
 import keras
