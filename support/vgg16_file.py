@@ -37,7 +37,8 @@ def open_vgg16(pretrained):
         return keras.applications.VGG16(include_top=False, weights=weights)
     except Exception as error:
         raise UserError(
-            f"--pretrained {pretrained}: {reason(error)}\n{advice}, or --pretrained none"
+            f"--pretrained {pretrained}: {reason(error)}\n{advice}, or train all at once from "
+            "nothing: --pretrained none --decoder-epochs 0 --fine-tune-learning-rate 5e-3"
         ) from error
     finally:
         socket.setdefaulttimeout(None)
