@@ -60,16 +60,17 @@ _IMAGENET_MEAN = (103.939, 116.779, 123.68)  # blue, green and red, 0 to 255
 def load_vgg16(pretrained, batch_norm_momentum=BATCH_NORM_MOMENTUM):
     """VGG-16 up to its last pooling (Simonyan and Zisserman 2015, arXiv:1409.1556).
 
-    Trained from random weights its features would grow a billionfold, so there each convolution is
-    followed by batch normalization (Ioffe and Szegedy 2015, arXiv:1502.03167).
+    Trained from random weights with Muon its features would grow a billionfold, so there each
+    convolution is followed by batch normalization (Ioffe and Szegedy 2015, arXiv:1502.03167).
 
     Args:
         pretrained: "imagenet", "none" for random weights, or the path of a weights file.
         batch_norm_momentum: share of the old in its moving averages, 0 to 1.
 
     Returns:
-        keras.Model with 14,714,688 weights, from BGR (N, H, W, 3) in 0..255 less ImageNet's mean
-        to the features of pool3, pool4 and pool5: 1/8, 1/16 and 1/32 of the size.
+        keras.Model with 14,714,688 weights, and 16,896 of batch normalization if it has that, from
+        BGR (N, H, W, 3) in 0..255 less ImageNet's mean to the features of pool3, pool4 and pool5:
+        1/8, 1/16 and 1/32 of the size.
 
     Raises:
         common.UserError: the weights cannot be downloaded or read.
