@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 import common  # noqa: E402  (before Keras, which it quiets)
 from support import devices  # noqa: E402
 from support.picture_cache import PictureCache  # noqa: E402
+from support.vgg16_file import open_vgg16  # noqa: E402
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
@@ -41,7 +42,7 @@ def unet(size, **more):
 def fcn(size, frozen):
     with tempfile.TemporaryDirectory() as folder:  # with ImageNet's weights it would take as long
         weights = f"{folder}/vgg16.weights.h5"
-        keras.applications.VGG16(include_top=False, weights=None).save_weights(weights)
+        open_vgg16("none").save_weights(weights)
         build_model = importlib.import_module("FCN-keras").build_model
         model = build_model(image_size=size, pretrained=weights)
     model.get_layer("vgg16").trainable = not frozen
