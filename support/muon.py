@@ -5,7 +5,7 @@ replaces the momentum of a kernel, seen as a matrix, by the nearest orthogonal o
 directions are learned as fast. It needs fewer steps, and each takes some matrix products more.
 """
 
-from support.devices import BACKEND
+from support.devices import BACKEND, accelerators
 
 import keras
 import tensorflow as tf
@@ -13,6 +13,7 @@ from keras import ops
 
 _FEWEST = 8  # channels; what comes from pictures or goes to a few classes is Adam's
 _MOST = 256  # channels in one matrix: the products take the cube of their number
+_AT_ONCE = 3 if accelerators() else 5  # iterations as one polynomial
 
 
 class Muon(keras.optimizers.Muon):
@@ -72,7 +73,7 @@ class Muon(keras.optimizers.Muon):
         tf.raw_ops.ResourceApplyAdam(**own, **adam)
 
     def _muon_update_step(self, gradient, variable, lr, m):
-        self.assign_add(m, gradient + (self.momentum - 1) * m)
+        self.assign(m, gradient + self.momentum * m)
         ahead = gradient + self.momentum * m if self.nesterov else m
         columns = variable.shape[-1]
         parts = next((n for n in range(1, 65) if columns % n == 0 and columns / n <= _MOST), 1)
@@ -85,10 +86,11 @@ def orthogonal(matrix, steps=5, a=3.4445, b=-4.7750, c=2.0315):
     """A matrix with the singular vectors of another, and singular values near 1.
 
     Newton-Schulz iterations X <- (a I + b A + c A A) X with A = X X^T, coefficients of Jordan et
-    al., which bring all but the smallest to between 0.7 and 1.2. All are polynomials of the first
-    A, which is small where a kernel has few outputs and many inputs, so X itself need not take part
-    in each. After three it does: the short floats that GPUs and TPUs multiply in would not bear
-    five powers of A.
+    al., which bring all but the smallest to between 0.7 and 1.2. X^T X from the right does the
+    same; of the two the smaller is taken. All are polynomials of the first A, which is small where
+    a kernel has few outputs and many inputs, so X itself takes part at the beginning and at the end
+    only. On GPUs and TPUs it does so after three steps, too: the short floats that they multiply in
+    would not bear five powers of A.
 
     Args:
         matrix: float (rows, columns).
@@ -98,18 +100,20 @@ def orthogonal(matrix, steps=5, a=3.4445, b=-4.7750, c=2.0315):
     Returns:
         float (rows, columns).
     """
-    if matrix.shape[0] > matrix.shape[1]:
-        return ops.transpose(orthogonal(ops.transpose(matrix), steps, a, b, c))
-    matrix = matrix / (ops.norm(matrix) + 1e-7)
-    one = ops.eye(matrix.shape[0], dtype=matrix.dtype)
-    for begin in range(0, steps, 3):
-        gram, product = matrix @ ops.transpose(matrix), one
-        for step in range(begin, min(begin + 3, steps)):
+    rows, columns = matrix.shape
+    one = ops.eye(min(rows, columns), dtype=matrix.dtype)
+    for begin in range(0, steps, _AT_ONCE):
+        across = ops.transpose(matrix)
+        gram = across @ matrix if rows > columns else matrix @ across
+        # The trace is the square of the norm by which the first X is divided.
+        norm = 1.0 if begin else ops.sqrt(ops.trace(gram)) + 1e-7
+        gram, product = gram / norm**2, one / norm
+        for step in range(begin, min(begin + _AT_ONCE, steps)):
             if step > begin:
                 gram = factor @ factor @ gram  # noqa: F821 (of the step before)
             factor = a * one + b * gram + c * gram @ gram
             product = factor @ product
-        matrix = product @ matrix
+        matrix = matrix @ product if rows > columns else product @ matrix
     return matrix
 
 
