@@ -61,9 +61,10 @@ def draw_animal(rng):
     for _ in range(rng.integers(6, 14)):
         ax, ay, bx, by = rng.uniform(-0.7, 0.7, 4)
         clutter = _limb_distance(x, y, (ax, ay, rng.uniform(0, 0.2), bx, by, rng.uniform(0, 0.2)))
-        rounding = rng.choice([0, 0.4]) * (np.clip(-clutter / 0.1, 0, 1) - 0.5)
-        color = palette[rng.integers(6)] + rng.choice([0, 0.03]) * grain[..., None]
-        image = np.where(clutter[..., None] < 0, color * (1 + rounding[..., None]), image)
+        inside = clutter < 0
+        rounding = rng.choice([0, 0.4]) * (np.clip(-clutter[inside] / 0.1, 0, 1) - 0.5)
+        color = palette[rng.integers(6)] + rng.choice([0, 0.03]) * grain[inside][:, None]
+        image[inside] = color * (1 + rounding[:, None])
 
     limbs, head = _random_animal(rng)
     zoom, angle, side = rng.uniform(0.45, 0.8), rng.normal(0, 0.25), rng.choice([-1, 1])
@@ -99,7 +100,8 @@ def _smooth_noise(rng, height, width, cells, channels=1):
         return np.clip(1 - np.abs(position - np.arange(cells + 1)), 0, 1)
 
     grid = rng.uniform(-1, 1, (cells + 1, cells + 1, channels))
-    return np.einsum("hi,wj,ijc->hwc", weights(height), weights(width), grid, optimize=True)
+    rows = np.tensordot(weights(height), grid, 1)  # (height, cells + 1, channels)
+    return weights(width) @ rows
 
 
 def _random_animal(rng):
@@ -146,10 +148,10 @@ def _fur(rng, x, y, outline, grain, palette):
 
 
 def _with_face(color, x, y, head):
-    """Eyes and nose on a head (x, y, radius)."""
+    """Eyes and nose on a head (x, y, radius), drawn into the color of its fur."""
     head_x, head_y, r = head
     features = [(side, -0.1, size) for size in (0.17, 0.11) for side in (-0.42, 0.42)]
     for across, down, size in [*features, (0, 0.4, 0.14)]:
         inside = np.hypot(x - head_x - across * r, y - head_y - down * r) < size * r
-        color = np.where(inside[..., None], [0.55, 0.6, 0.2] if size == 0.17 else 0.05, color)
+        color[inside] = [0.55, 0.6, 0.2] if size == 0.17 else 0.05
     return color
