@@ -43,7 +43,7 @@ BATCH_SIZE = 8  # pictures per step
 PRECISION = "auto"  # auto: mixed where it is faster; or float32, mixed_bfloat16, mixed_float16
 SEED = 1  # same seed, same result
 PRETRAINED = "imagenet"  # encoder weights: imagenet, none, or the path of a notop weights file
-DECODER_EPOCHS = 10  # stage one: passes over the training pictures with the encoder frozen
+DECODER_EPOCHS = 10  # stage one: passes with the encoder frozen, unless it is random
 FINE_TUNE_EPOCHS = 10  # stage two: passes with all of the network in training
 PATIENCE = 0  # stop a stage after so many epochs without a better validation mean IoU; 0 never
 LEARNING_RATE = 1e-3  # stage one: peak of the cosine schedule
@@ -181,7 +181,7 @@ def main():
     run = common.Run("fcn", flags, data)
     optimizer = common.Muon if flags.pretrained == "none" else keras.optimizers.Adam
     stages = (
-        (False, flags.decoder_epochs, flags.learning_rate),
+        (flags.pretrained == "none", flags.decoder_epochs, flags.learning_rate),
         (True, flags.fine_tune_epochs, flags.fine_tune_learning_rate),
     )
     for train_encoder, epochs, learning_rate in stages:

@@ -270,6 +270,10 @@ def test_main_trains_the_decoder_first_and_then_all_of_it(monkeypatch, pets, wei
 def test_from_nothing_it_learns_with_muon(monkeypatch, pets):
     fits = without_training(monkeypatch, pets, "fcn").fits
     assert {type(fit.model.optimizer) for fit in fits} == {common.Muon}
+    encoder = {
+        weight.path for one in encoder_layers(fits[0].model) for weight in one.trainable_weights
+    }
+    assert all(encoder <= set(fit.trainable) for fit in fits)
 
 
 @pytest.mark.slow
