@@ -21,8 +21,8 @@ Training all of it at once from nothing is hard. So VGG-16 comes pretrained and 
 the decoder learns, and then all is fine-tuned at a low rate. `--help` lists all flags.
 
 Departures from the paper: two stages (it goes from FCN-32s to 16s to 8s); what follows pool5 starts
-at random and is narrower; taps are batch-normalized, a VGG-16 from random weights is throughout;
-all upsampling is learned; nothing is cropped.
+at random and is narrower; what comes from pool3, pool4 and pool5 is batch-normalized, and in a
+VGG-16 that starts at random so is every convolution; all upsampling is learned; nothing is cropped.
 """
 
 import os
@@ -61,7 +61,8 @@ def load_vgg16(pretrained, batch_norm_momentum=BATCH_NORM_MOMENTUM):
     """VGG-16 up to its last pooling (Simonyan and Zisserman 2015, arXiv:1409.1556).
 
     Trained from random weights with Muon its features would grow a billionfold, so there each
-    convolution is followed by batch normalization (Ioffe and Szegedy 2015, arXiv:1502.03167).
+    convolution and its ReLU are followed by batch normalization (Ioffe and Szegedy 2015,
+    arXiv:1502.03167, who put it before the ReLU).
 
     Args:
         pretrained: "imagenet", "none" for random weights, or the path of a weights file.
@@ -77,9 +78,10 @@ def load_vgg16(pretrained, batch_norm_momentum=BATCH_NORM_MOMENTUM):
     """
 
     def normalized(layer, x):
-        x = layer(x)
+        if not layer.weights:
+            return layer(x)
         norm = layers.BatchNormalization(momentum=batch_norm_momentum, name=f"{layer.name}_norm")
-        return norm(x) if layer.weights else x
+        return norm(layer(x))
 
     vgg16 = open_vgg16(pretrained)
     if pretrained == "none":
@@ -89,7 +91,10 @@ def load_vgg16(pretrained, batch_norm_momentum=BATCH_NORM_MOMENTUM):
 
 
 def upsample(x, factor, name):
-    """Transposed convolution that starts as bilinear interpolation and may learn better."""
+    """Transposed convolution that starts as bilinear interpolation and may learn better.
+
+    From (N, H, W, C) to (N, factor * H, factor * W, C).
+    """
     classes, line = x.shape[-1], 1 - np.abs((np.arange(2 * factor) + 0.5) / factor - 1)
     layer = layers.Conv2DTranspose(classes, 2 * factor, factor, "same", use_bias=False, name=name)
     x = layer(x)

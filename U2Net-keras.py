@@ -55,19 +55,22 @@ _DECODER = {
 
 
 def convolution(x, filters, momentum, dilation=1):
-    """3x3 convolution, batch normalization and ReLU."""
+    """3x3 convolution, batch normalization and ReLU: (N, H, W, any) to (N, H, W, filters)."""
     x = layers.Conv2D(filters, 3, padding="same", dilation_rate=dilation)(x)
     x = layers.BatchNormalization(momentum=momentum, epsilon=1e-5)(x)
     return layers.ReLU()(x)
 
 
 def upsample(x, factor=2):
-    """Bilinear, with half-pixel centers: pixel corners, not pixel middles, stay where they are."""
+    """Bilinear, with half-pixel centers: (N, H, W, C) to (N, factor * H, factor * W, C)."""
     return layers.UpSampling2D(factor, interpolation="bilinear")(x)
 
 
 def rsu(x, depth, middle, filters, momentum):
-    """Residual U-block (Fig. 2 e): RSU-7 to RSU-4 by their depth, or "4F", which is `rsu_4f`."""
+    """Residual U-block (Fig. 2 e): RSU-7 to RSU-4 by their depth, or "4F", which is `rsu_4f`.
+
+    From (N, H, W, any), sides multiples of 2^(depth - 2), to (N, H, W, filters).
+    """
     if depth == "4F":
         return rsu_4f(x, middle, filters, momentum)
     x = residual = convolution(x, filters, momentum)
@@ -103,8 +106,9 @@ def rsu_4f(x, middle, filters, momentum):
 def attend(x, heads=4):
     """Multi-head self-attention: each position gathers from all (arXiv:1706.03762, section 3.2.2).
 
-    It knows no order: a depthwise convolution tells positions apart (Chu et al. 2021,
-    arXiv:2102.10882). What is gathered from is pooled (Wang et al. 2021, arXiv:2102.12122).
+    From (N, H, W, C) to the same, C a multiple of `heads`. It knows no order: a depthwise
+    convolution tells positions apart (Chu et al. 2021, arXiv:2102.10882). What is gathered from is
+    pooled (Wang et al. 2021, arXiv:2102.12122).
     """
     channels = x.shape[-1]
     x = layers.Add()([x, layers.DepthwiseConv2D(3, padding="same", name="positions")(x)])

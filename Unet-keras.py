@@ -47,7 +47,7 @@ BATCH_NORM_MOMENTUM = 0.9  # the default 0.99 lags behind on short trainings
 
 
 def conv_block(x, filters, momentum):
-    """Two 3x3 convolutions, each followed by batch normalization and ReLU."""
+    """Twice 3x3 convolution, batch normalization, ReLU: (N, H, W, any) to (N, H, W, filters)."""
     for _ in range(2):
         # No bias: batch normalization would subtract it again.
         x = layers.Conv2D(

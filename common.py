@@ -35,7 +35,7 @@ from matplotlib.figure import Figure
 
 
 def set_up(flags):
-    """Find other processes and all devices, seed, and choose the precision: before all else."""
+    """Find other processes and all devices, seed, choose the precision; refuse what cannot be."""
     machines.join(flags)
     keras.utils.set_random_seed(flags.seed)
     devices.choose_precision(flags.precision)
@@ -110,6 +110,8 @@ def load_data(flags):
         validation = pictures("validation", flags.batch_size, tile)
         test = pictures("test", machines.count() if tile else flags.batch_size)
     except tf.errors.OpError as error:
+        if isinstance(error, tf.errors.ResourceExhaustedError):
+            raise
         raise UserError(source.damage() or error.message) from error
     if train.count < flags.batch_size or not validation.count or not test.count:
         raise UserError(
@@ -243,7 +245,7 @@ class Run:
             every `fit` of a run: best weights, history and clock go on.
 
     Raises:
-        UserError: the folder cannot be made.
+        UserError: the folder cannot be made, or other processes have other settings.
     """
 
     def __init__(self, network, flags, data, metric="mean_iou"):
@@ -283,8 +285,8 @@ class Run:
         model = in_float32(keras.Model(model.input, model.outputs[0], name=model.name))
         data, progress = self.data, self.progress
         classes = zip(data.class_names, data.class_colors, strict=True)
-        facts = {"image_size": self.flags.image_size, "fit": self.flags.fit}
-        facts["classes"] = [{"name": name, "color": color} for name, color in classes]
+        fit = {"image_size": self.flags.image_size, "fit": self.flags.fit}
+        facts = fit | {"classes": [{"name": name, "color": color} for name, color in classes]}
         save = functools.partial(save_model, model, facts)
         if machines.is_first():
             run_folder.write(self.folder / "model.keras", save)
@@ -297,8 +299,7 @@ class Run:
         metrics = scores | {
             "parameters": model.count_params(),
             "dataset": self.flags.dataset,
-            "image_size": self.flags.image_size,
-            "fit": self.flags.fit,
+            **fit,
             "epochs": progress["epochs"],
             "train_seconds": round(progress["seconds"], 1),
             "images_per_second": round(rate, 2),
@@ -317,9 +318,9 @@ class Run:
 
 
 def warmup_cosine(peak, steps):
-    """Learning rate that rises for a twentieth of the steps, then falls along a cosine to 0.
+    """Learning rate that rises from 0 for a twentieth of the steps, then falls along a cosine to 0.
 
-    Loshchilov and Hutter 2017, arXiv:1608.03983, without restarts.
+    Loshchilov and Hutter 2017, arXiv:1608.03983, without restarts. Below 20 steps it only falls.
     """
     warmup = steps // 20
     return keras.optimizers.schedules.CosineDecay(
@@ -380,7 +381,7 @@ def evaluate(model, batches, num_classes, tile=None):
     """Confusion matrix of every picture; void pixels count nowhere.
 
     Args:
-        model: keras.Model from pictures to probabilities (N, S, S, C).
+        model: keras.Model from pictures to probabilities (N, H, W, C).
         batches: tf.data.Dataset of float32 (N, H, W, 3) and uint8 (N, H, W, 1).
         tile: as for `predict_classes`.
 

@@ -10,6 +10,11 @@ import numpy as np
 
 
 def save(path, arrays, progress=None):
+    """Write a list of arrays, and a dict for JSON, to a file.
+
+    Raises:
+        OSError: as for `write`.
+    """
     write(path, lambda beside: _pack(beside, arrays, progress))
 
 
@@ -26,7 +31,7 @@ def _unpack(file):
 
 
 def of_first(progress, arrays):
-    """What process 0 has of both, if there are others."""
+    """What process 0 has of both, if there are others. No arrays come as None."""
     if machines.count() == 1:
         return progress, arrays
     packed = io.BytesIO()

@@ -2,7 +2,7 @@
 
 Keras 3 composes the layer of a dozen operations, each of which goes through all features once. With
 the kernel a training step takes a seventh less time. The layer stays Keras' own: what is saved
-knows nothing of it. On GPUs XLA does as well, so there nothing is changed.
+knows nothing of it. On GPUs XLA already joins these operations, so there nothing is changed.
 """
 
 from support.devices import ON_CPU

@@ -1,7 +1,7 @@
 """The callback by which a run that was cut short goes on exactly where it was.
 
-Weights alone would not bring a training to the end it would have had undisturbed. The same end
-takes the optimizer's moments, the counters of dropout's random numbers, the history, the best
+Weights alone would not bring a training to the end it would have had undisturbed. For that one
+also needs the optimizer's moments, the counters of dropout's random numbers, the history, the best
 weights so far and what early stopping has counted. `Checkpoint` keeps all of it after every
 epoch; the order of the pictures follows from the epoch.
 """
@@ -40,7 +40,7 @@ class Checkpoint(keras.callbacks.Callback):
         callbacks: list for `fit`: a watch for NaN, history, early stopping, this one.
         progress: dict. `epochs`, `steps` and `seconds` over all stages; `stages`, how many epochs
             were over when each began; `stage_over`, whether the last of them was stopped early;
-            `best`, the best score.
+            `best`, the best score; `early_stopping` and `history`, what these callbacks know.
     """
 
     def __init__(self, folder, metric, patience=0):
@@ -76,7 +76,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.stage += 1
         stages, done = self.progress["stages"], self.progress["epochs"]
         epochs = self.params["epochs"]
-        # Where Keras' own BackupAndRestore says with which epoch `fit` is to begin.
+        # `fit` begins with epoch `_initial_epoch`, which Keras' own BackupAndRestore sets, too.
         if self.stage < len(stages) - 1:
             self.model._initial_epoch = epochs  # over before the interruption
             return

@@ -1,4 +1,4 @@
-"""Faults of network and data, found early and named, rather than after a night of training."""
+"""Faults of data and of the way to it, found early and named, not after a night of training."""
 
 import contextlib
 import os
@@ -95,6 +95,9 @@ def prepare(name, title, data_dir):
         with impatient_downloads():
             builder.download_and_prepare()
     except Exception as error:
+        with contextlib.suppress(Exception):  # another process may have been faster
+            if (there := tfds.builder(name, data_dir=data_dir)).is_prepared():
+                return there
         raise UserError(
             f"{title} is not in --data-dir {data_dir} and could not be prepared there: "
             f"{reason(error)[:200]}\nCheck network and disk, copy a prepared {name} folder there "

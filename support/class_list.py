@@ -21,7 +21,7 @@ def read_classes(path, problems):
     except FileNotFoundError:
         return None, None
     except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"{path}: is not UTF-8 text: {error}")
+        problems.append(f"{path}: cannot be read as UTF-8 text: {error}")
         return None, None
     names, colors = [], {}
     for number, line in enumerate(lines, start=1):

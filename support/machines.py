@@ -47,8 +47,8 @@ def join(flags):
     Raises:
         UserError: variables are missing or wrong, not all processes came in time, or they differ.
     """
-    given = {f"KERAS_DISTRIBUTION_{one}": "" for one in _VARIABLES}
-    given = {name: os.environ.get(name, "").strip() for name in given}
+    names = [f"KERAS_DISTRIBUTION_{one}" for one in _VARIABLES]
+    given = {name: os.environ.get(name, "").strip() for name in names}
     if not any(given.values()):
         return
     if missing := [name for name, value in given.items() if not value]:

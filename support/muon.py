@@ -13,21 +13,21 @@ from keras import ops
 
 _FEWEST = 8  # channels; what comes from pictures or goes to a few classes is Adam's
 _MOST = 256  # channels in one matrix: the products take the cube of their number
-_AT_ONCE = 3 if accelerators() else 5  # iterations as one polynomial
 
 
 class Muon(keras.optimizers.Muon):
     """Keras' Muon, which is for matrices, for the kernels of convolutions; all else is Adam's.
 
-    Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks". Updates have the
-    size of Adam's (Liu et al. 2025, arXiv:2502.16982). Adam's are biases, what belongs to batch
-    normalization, kernels from or to fewer than 8 channels, and those of layers with `score` or
-    `upsample` in their name, which put out the classes; these have a tenth of the rate. Kernels
-    with more than 256 channels in their last axis are taken as several matrices, if they divide
-    evenly.
+    Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks". Its updates are
+    as large as Adam's would be (Liu et al. 2025, arXiv:2502.16982). Left to Adam, at a tenth of the
+    learning rate, are biases, what belongs to batch normalization, kernels from or to fewer than 8
+    channels, and those of layers with `score` or `upsample` in their name, which put out the
+    classes. Kernels with more than 256 channels in their last axis are taken as several matrices,
+    if they divide evenly.
 
     Args:
         learning_rate: float or a schedule.
+        options: as for Keras' Muon, but for what says which kernels are Adam's.
     """
 
     def __init__(self, learning_rate, **options):
@@ -78,11 +78,12 @@ class Muon(keras.optimizers.Muon):
         columns = variable.shape[-1]
         parts = next((n for n in range(1, 65) if columns % n == 0 and columns / n <= _MOST), 1)
         matrices = ops.split(ops.reshape(ahead, (-1, columns)), parts, axis=1)
-        updates = [self.lr_adjust(lr * orthogonal(one)) for one in matrices]
+        how = self.ns_steps, self.muon_a, self.muon_b, self.muon_c
+        updates = [self.lr_adjust(lr * orthogonal(one, *how)) for one in matrices]
         self.assign_sub(variable, ops.reshape(ops.concatenate(updates, axis=1), variable.shape))
 
 
-def orthogonal(matrix, steps=5, a=3.4445, b=-4.7750, c=2.0315):
+def orthogonal(matrix, steps, a, b, c):
     """A matrix with the singular vectors of another, and singular values near 1.
 
     Newton-Schulz iterations X <- (a I + b A + c A A) X with A = X X^T, coefficients of Jordan et
@@ -94,21 +95,22 @@ def orthogonal(matrix, steps=5, a=3.4445, b=-4.7750, c=2.0315):
 
     Args:
         matrix: float (rows, columns).
-        steps: number of iterations.
-        a, b, c: coefficients.
+        steps: number of iterations, 5 in Keras' Muon.
+        a, b, c: coefficients, there 3.4445, -4.7750 and 2.0315.
 
     Returns:
         float (rows, columns).
     """
     rows, columns = matrix.shape
     one = ops.eye(min(rows, columns), dtype=matrix.dtype)
-    for begin in range(0, steps, _AT_ONCE):
+    at_once = 3 if accelerators() else steps
+    for begin in range(0, steps, at_once):
         across = ops.transpose(matrix)
         gram = across @ matrix if rows > columns else matrix @ across
         # The trace is the square of the norm by which the first X is divided.
         norm = 1.0 if begin else ops.sqrt(ops.trace(gram)) + 1e-7
         gram, product = gram / norm**2, one / norm
-        for step in range(begin, min(begin + _AT_ONCE, steps)):
+        for step in range(begin, min(begin + at_once, steps)):
             if step > begin:
                 gram = factor @ factor @ gram  # noqa: F821 (of the step before)
             factor = a * one + b * gram + c * gram @ gram

@@ -52,7 +52,9 @@ def read_image(path):
             if values.min() < 0 or values.max() > 65535:
                 raise ValueError("has values of more than 16 bits; save it with 8 or 16")
             image = Image.fromarray((values // 257).astype(np.uint8))
-        if image.mode in ("LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        if image.mode == "La":  # which Pillow cannot take to RGBA at once
+            image = image.convert("LA")
+        if image.mode in ("LA", "PA", "RGBa") or "transparency" in image.info:
             image = image.convert("RGBA")
         if image.mode == "RGBA":
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)

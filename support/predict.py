@@ -72,9 +72,9 @@ def label_photos(network, flags, fit):
 
 
 def _is_done(mask, overlay, probabilities):
-    """Not so if it was interrupted: the overlay is written first, and the mask last.
+    """Whether a photo has its results, whose mask is written last.
 
-    Probabilities alone are of another program.
+    An overlay without a mask is of an interrupted program, probabilities alone are somebody else's.
     """
     return mask.exists() or (probabilities.exists() and not overlay.exists())
 

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import keras
+import PIL  # noqa: F401  (its version counts: it decodes the user's pictures)
 
 # Files of this folder whose code has no say in what a training ends with.
 _DECIDES_NOTHING = {"startup", "command_line", "run_folder", "checks", "class_list", "colors"}
@@ -23,9 +24,8 @@ def settings(flags, facts, code):
         code: paths of files that do so too, besides the script and this folder's.
     """
     backend = keras.backend.backend()
-    versions = {
-        one: sys.modules[one].__version__ for one in ("keras", "tensorflow", "numpy", backend)
-    }
+    libraries = "keras", "tensorflow", "numpy", "PIL", backend
+    versions = {one: sys.modules[one].__version__ for one in libraries}
     versions["python"] = platform.python_version()
     used = vars(flags) | facts | {"backend": backend, "versions": versions}
     used["script"] = Path(flags.script).name

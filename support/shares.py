@@ -34,7 +34,7 @@ class Pictures:
 
         whole = cache(self._kept.has)
         self._pictures = Tiles(whole, tile) if tile else whole
-        # What stands where this process has no picture has a size, too.
+        # A process without pictures needs one all the same: what fills its places has that size.
         self._filling = self._pictures if len(self._pictures) else cache(lambda number: number == 0)
         self.count = len(self._pictures) if tile else len(split)
 

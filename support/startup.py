@@ -67,7 +67,7 @@ except ModuleNotFoundError as error:
 keras.config.set_image_data_format("channels_last")
 keras.config.set_floatx("float32")
 keras.config.set_epsilon(1e-7)
-matplotlib.rcParams["figure.dpi"] = 120
+matplotlib.rcParams |= {"figure.dpi": 120, "text.parse_math": False}  # names may have a $
 
 # Keras' progress bar on a terminal, a line an epoch in a file.
 VERBOSE = 1 if sys.stdout is not None and sys.stdout.isatty() else 2
@@ -98,9 +98,10 @@ def launch(main):
     That is: Ctrl-C, being told to end (SIGTERM), files that cannot be read or written, and too
     little memory.
     """
-    go_on = GO_ON
+    go_on, smaller = GO_ON, "a smaller --batch-size, --image-size or network"
     if any(one.partition("=")[0] == "--predict" for one in sys.argv):
         go_on = "The same command, given again, labels the photos that have no mask yet."
+        smaller = "fewer or smaller photos, or a --model trained on a smaller --image-size"
 
     def stop(number, frame):
         with contextlib.suppress(Exception):  # it may have been interrupted while printing
@@ -113,7 +114,7 @@ def launch(main):
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     try:
-        _in_words(main, go_on)
+        _in_words(main, go_on, smaller)
     except BaseException as error:
         if not _others:
             raise
@@ -126,7 +127,7 @@ def launch(main):
         os._exit(error.code if isinstance(getattr(error, "code", None), int) else 1)
 
 
-def _in_words(main, go_on):
+def _in_words(main, go_on, smaller):
     try:
         main()
     except OSError as error:
@@ -138,6 +139,5 @@ def _in_words(main, go_on):
             raise UserError(f"{gone[1]}\n{go_on}") from error
         full = isinstance(error, MemoryError | tf.errors.ResourceExhaustedError)
         if full or any(one in str(error) for one in ("RESOURCE_EXHAUSTED", "out of memory")):
-            advice = "Try a smaller --batch-size, --image-size or network."
-            raise UserError(f"Out of memory on {device()}. {advice}") from error
+            raise UserError(f"Out of memory on {device()}. Try {smaller}.") from error
         raise

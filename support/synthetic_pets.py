@@ -1,8 +1,9 @@
 """Drawn animals in place of photographs, so that everything can be tried without a download.
 
 Every shape is a limb: a segment from (ax, ay) to (bx, by) with a radius at either end, as the
-tuple (ax, ay, a_radius, bx, by, b_radius). Its distance function is simple, and so is that of a
-whole animal (the smallest of its limbs'), which makes the band around the outline exact.
+tuple (ax, ay, a_radius, bx, by, b_radius). Roughly, how far a point is from it is simple to say,
+and so it is for a whole animal (the smallest distance of its limbs): from that comes the band
+around the outline.
 """
 
 import functools
@@ -83,7 +84,7 @@ def draw_animal(rng):
 
 
 def _limb_distance(x, y, limb):
-    """Distance of each point from a limb's surface, negative inside."""
+    """Roughly the distance of each point from a limb's surface, negative inside."""
     ax, ay, a_radius, bx, by, b_radius = limb
     dx, dy = bx - ax, by - ay
     along = np.clip(((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy + 1e-9), 0, 1)
@@ -138,7 +139,8 @@ def _random_animal(rng):
 def _fur(rng, x, y, outline, grain, palette):
     """Colors (H, W, 3) of a plain, striped, patched or pale-bellied coat with rounded shading."""
     warp = _smooth_noise(rng, *outline.shape, 5)[..., 0]
-    coats = [warp > 2, np.sin(18 * x + 5 * warp) > 0.4, warp > 0.15, y > 0.15 + 0.1 * warp]
+    plain = np.zeros_like(warp, bool)
+    coats = [plain, np.sin(18 * x + 5 * warp) > 0.4, warp > 0.15, y > 0.15 + 0.1 * warp]
     first, second = rng.permutation(palette)[:2]
     color = np.where(coats[rng.integers(len(coats))][..., None], second, first)
     slant = rng.integers(-1, 2)

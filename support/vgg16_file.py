@@ -13,14 +13,13 @@ _FILE = "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5"
 
 
 def open_vgg16(pretrained):
-    """VGG-16 without its fully connected layers (Simonyan and Zisserman 2015, arXiv:1409.1556).
+    """The `load_vgg16` of `FCN-keras.py`, before anything is made of it.
 
     Args:
         pretrained: "imagenet", "none" for random weights, or the path of a weights file.
 
     Returns:
-        keras.Model with 14,714,688 weights, from BGR (N, H, W, 3) in 0..255 less ImageNet's mean
-        to (N, H / 32, W / 32, 512).
+        keras.Model from (N, H, W, 3) to (N, H / 32, W / 32, 512).
 
     Raises:
         UserError: the weights cannot be downloaded or read.

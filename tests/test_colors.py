@@ -1,9 +1,16 @@
 """Colors of classes."""
 
-from support.colors import SHARE, class_colors, distinct_colors, lay_over, palette
+from support.colors import SHARE, class_colors, distinct_colors, lay_over, legend, palette
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+
+
+def test_a_name_with_dollars_is_no_formula(tmp_path):
+    figure = Figure(layout="constrained")
+    legend(figure, ["a$_$", "US$ or NT$"], ["#010203", "#FF0000"], {0, 1})
+    figure.savefig(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("count", [2, 8, 9, 40, 255])

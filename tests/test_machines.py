@@ -83,6 +83,16 @@ def single(tmp_path_factory, pets):
     return SimpleNamespace(runs=runs, flags=flags)
 
 
+def test_importing_leaves_jax_free_to_meet_others():
+    """Whoever asks JAX for its devices too early can be in no company any more."""
+    meet = f"jax.distributed.initialize('127.0.0.1:{free_port()}', 1, 0)"
+    scripts = "; ".join(f"import_module('{one}-keras')" for one in ("FCN", "Unet", "U2Net"))
+    program = f"from importlib import import_module; {scripts}; import jax; {meet}"
+    options = {"cwd": ROOT, "env": environment("jax"), "capture_output": True, "text": True}
+    process = subprocess.run([sys.executable, "-c", program], timeout=120, **options)
+    assert process.returncode == 0, process.stderr
+
+
 @pytest.mark.slow
 @pytest.mark.xdist_group("single")  # so that one worker trains it
 @pytest.mark.parametrize(("processes", "devices_each"), [(1, 2), (2, 1), (3, 2)])

@@ -1,4 +1,4 @@
-"""The optimizer of U-Net and U2-Net against Keras' own and against linear algebra."""
+"""The optimizer of all three networks against Keras' own and against linear algebra."""
 
 import importlib
 
@@ -13,17 +13,20 @@ from keras import ops
 
 SMALLEST = {"Unet-keras": {"base_filters": 8}, "U2Net-keras": {"variant": "lite"}}
 SMALLEST["FCN-keras"] = {"pretrained": "none", "fc_filters": 8}
+HOW = 5, 3.4445, -4.7750, 2.0315
 
 
-@pytest.mark.parametrize("at_once", [3, 5])
+@pytest.mark.parametrize("accelerators", [[], ["a GPU"]])
 @pytest.mark.parametrize("shape", [(144, 16), (16, 200), (64, 64)])
-def test_singular_vectors_stay_and_singular_values_come_close_to_one(shape, at_once, monkeypatch):
-    monkeypatch.setattr(muon, "_AT_ONCE", at_once)
+def test_singular_vectors_stay_and_singular_values_come_close_to_one(
+    shape, accelerators, monkeypatch
+):
+    monkeypatch.setattr(muon, "accelerators", lambda: accelerators)
     orthogonal = getattr(muon.orthogonal, "python_function", muon.orthogonal)
     rng = np.random.default_rng(0)
     matrix = rng.normal(size=shape).astype(np.float32)
     matrix[:3] *= 100  # a few directions of large gradients
-    found = ops.convert_to_numpy(orthogonal(ops.convert_to_tensor(matrix)))
+    found = ops.convert_to_numpy(orthogonal(ops.convert_to_tensor(matrix), *HOW))
     left, values, right = np.linalg.svd(matrix, full_matrices=False)
     assert values[0] > 30 * values[-1]
     changed = left.T @ found @ right.T
@@ -50,13 +53,13 @@ def test_short_floats_do_as_well():
 
     plain = getattr(orthogonal, "python_function", orthogonal)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(muon, "_AT_ONCE", 3)  # as on GPUs and TPUs
+        patch.setattr(muon, "accelerators", lambda: ["a GPU"])
         for name in ("transpose", "eye", "trace", "sqrt"):
             numpy_one = getattr(np, name)
             patch.setattr(
                 muon.ops, name, lambda *a, f=numpy_one, **o: np.asarray(f(*a, **o)).view(Short)
             )
-        found = plain(skewed.astype(np.float32).view(Short))
+        found = plain(skewed.astype(np.float32).view(Short), *HOW)
     assert np.linalg.svd(np.asarray(found), compute_uv=False).max() < 1.3
 
 

@@ -12,13 +12,13 @@ def clock(monkeypatch):
     return now
 
 
-def train(told, clock, epochs, first_step, step, validation, begin=0):
-    """What a `fit` of five steps an epoch tells its callback."""
-    told.set_params({"epochs": epochs, "steps": 5})
+def train(told, clock, epochs, first_step, step, validation, begin=0, steps=5):
+    """What a `fit` tells its callback."""
+    told.set_params({"epochs": epochs, "steps": steps})
     told.on_train_begin()
     for epoch in range(begin, epochs):
         told.on_epoch_begin(epoch)
-        for batch in range(5):
+        for batch in range(steps):
             clock[0] += first_step if epoch == begin and not batch else step
             told.on_train_batch_end(batch)
         clock[0] += validation
@@ -28,11 +28,16 @@ def train(told, clock, epochs, first_step, step, validation, begin=0):
 def test_the_estimate_leaves_compilation_out_and_comes_once(clock, capsys):
     train(outlook.Outlook(lambda: 0), clock, 31, first_step=300, step=10, validation=8)
     out = capsys.readouterr().out.splitlines()
-    # (4 steps of 10 s and 8 s) * 5 / 4 is an epoch, 60 s; 30 of them are to come.
+    # 5 steps of 10 s and 8 s are an epoch, 58 s; 30 of them are to come.
     assert out == [
         "Compiling the first step, which may take a minute ...",
-        "About 30 min for the 30 epochs to come",
+        "About 29 min for the 30 epochs to come",
     ]
+
+
+def test_where_an_epoch_is_one_step_the_second_is_timed(clock, capsys):
+    train(outlook.Outlook(lambda: 0), clock, 32, first_step=300, step=10, validation=2, steps=1)
+    assert capsys.readouterr().out.splitlines()[1:] == ["About 6 min for the 30 epochs to come"]
 
 
 def test_every_stage_and_a_resumed_run_have_an_estimate_of_their_own(clock, capsys):

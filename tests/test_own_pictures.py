@@ -291,7 +291,7 @@ def test_very_many_colors_are_counted(tmp_path):
         (b"", "0 classes"),
         (b"void 0 0 0\na 1 1 1\n", "1 classes"),
         ("\n".join(map(str, range(256))).encode(), "256 classes"),
-        ("caf\u00e9\nb".encode("latin-1"), "not UTF-8"),
+        ("caf\u00e9\nb".encode("latin-1"), "cannot be read as UTF-8 text"),
     ],
 )
 def test_a_malformed_classes_txt_is_told(tmp_path, mask, content, fault):

@@ -1,5 +1,6 @@
 """Single files in every form, against pixel values computed by hand."""
 
+import struct
 from pathlib import Path
 
 from support import picture_files
@@ -74,6 +75,16 @@ def test_every_kind_of_pixel_becomes_rgb(tmp_path, ending, pixels, options, want
     assert image.dtype == np.uint8
     assert image.flags.writeable
     np.testing.assert_allclose(image[0].astype(int), wanted, atol=3 if ending == "jpg" else 0)
+
+
+def test_gray_that_is_multiplied_by_its_opacity_already(tmp_path):
+    """Pillow reads such a file and writes none: tag 338, ExtraSamples, is changed from 2 to 1."""
+    path = save(tmp_path / "a.tif", np.uint8([[(20, 51), (0, 0), (100, 255)]]))
+    tag = struct.pack("<HHI", 338, 3, 1)
+    assert path.read_bytes().count(tag + b"\2") == 1
+    path.write_bytes(path.read_bytes().replace(tag + b"\2", tag + b"\1"))
+    assert Image.open(path).mode == "La"
+    np.testing.assert_array_equal(read_image(path)[0], [(224,) * 3, (255,) * 3, (100,) * 3])
 
 
 @pytest.mark.parametrize("ending", ["png", "gif", "bmp", "tif", "TIFF", "webp"])

@@ -40,7 +40,11 @@ def test_too_little_memory_is_told(monkeypatch, error):
         raise error
 
     monkeypatch.setattr(signal, "signal", lambda *arguments: None)
+    monkeypatch.setattr(sys, "argv", ["Unet-keras.py"])
     with pytest.raises(startup.UserError, match=r"Out of memory on .*--batch-size"):
+        startup.launch(main)
+    monkeypatch.setattr(sys, "argv", ["Unet-keras.py", "--predict", "photo.jpg"])
+    with pytest.raises(startup.UserError, match=r"Out of memory on .*smaller photos"):
         startup.launch(main)
 
 
