@@ -5,7 +5,7 @@ replaces the momentum of a kernel, seen as a matrix, by the nearest orthogonal o
 directions are learned as fast. It needs fewer steps, and each takes some matrix products more.
 """
 
-from support.devices import BACKEND, accelerators
+from support.devices import BACKEND, ON_CPU
 
 import keras
 import tensorflow as tf
@@ -90,8 +90,9 @@ def orthogonal(matrix, steps, a, b, c):
     al., which bring all but the smallest to between 0.7 and 1.2. X^T X from the right does the
     same; of the two the smaller is taken. All are polynomials of the first A, which is small where
     a kernel has few outputs and many inputs, so X itself takes part at the beginning and at the end
-    only. On GPUs and TPUs it does so after three steps, too: the short floats that they multiply in
-    would not bear five powers of A.
+    only, where TensorFlow computes on a CPU. Elsewhere it also does so after three steps: the short
+    floats that GPUs and TPUs multiply in would not bear five powers of A, and with JAX several
+    devices are to end where one does, while five make rounding ten times larger.
 
     Args:
         matrix: float (rows, columns).
@@ -103,7 +104,7 @@ def orthogonal(matrix, steps, a, b, c):
     """
     rows, columns = matrix.shape
     one = ops.eye(min(rows, columns), dtype=matrix.dtype)
-    at_once = 3 if accelerators() else steps
+    at_once = steps if ON_CPU else 3
     for begin in range(0, steps, at_once):
         across = ops.transpose(matrix)
         gram = across @ matrix if rows > columns else matrix @ across
