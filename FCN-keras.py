@@ -78,10 +78,11 @@ def load_vgg16(pretrained, batch_norm_momentum=BATCH_NORM_MOMENTUM):
     """
 
     def normalized(layer, x):
+        x = layer(x)  # which also makes its weights
         if not layer.weights:
-            return layer(x)
+            return x
         norm = layers.BatchNormalization(momentum=batch_norm_momentum, name=f"{layer.name}_norm")
-        return norm(layer(x))
+        return norm(x)
 
     vgg16 = open_vgg16(pretrained)
     if pretrained == "none":
