@@ -109,9 +109,9 @@ def load_data(flags):
         train = pictures("train", flags.batch_size, tile)
         validation = pictures("validation", flags.batch_size, tile)
         test = pictures("test", machines.count() if tile else flags.batch_size)
+    except tf.errors.ResourceExhaustedError:  # no damage; `launch` tells it
+        raise
     except tf.errors.OpError as error:
-        if isinstance(error, tf.errors.ResourceExhaustedError):
-            raise
         raise UserError(source.damage() or error.message) from error
     if train.count < flags.batch_size or not validation.count or not test.count:
         raise UserError(

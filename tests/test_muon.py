@@ -14,17 +14,17 @@ from keras import ops
 SMALLEST = {"Unet-keras": {"base_filters": 8}, "U2Net-keras": {"variant": "lite"}}
 SMALLEST["FCN-keras"] = {"pretrained": "none", "fc_filters": 8}
 HOW = 5, 3.4445, -4.7750, 2.0315
+PLAIN = getattr(orthogonal, "python_function", orthogonal)  # nothing is kept from another trace
 
 
 @pytest.mark.parametrize("on_cpu", [True, False])
 @pytest.mark.parametrize("shape", [(144, 16), (16, 200), (64, 64)])
 def test_singular_vectors_stay_and_singular_values_come_close_to_one(shape, on_cpu, monkeypatch):
     monkeypatch.setattr(muon, "ON_CPU", on_cpu)
-    orthogonal = getattr(muon.orthogonal, "python_function", muon.orthogonal)
     rng = np.random.default_rng(0)
     matrix = rng.normal(size=shape).astype(np.float32)
     matrix[:3] *= 100  # a few directions of large gradients
-    found = ops.convert_to_numpy(orthogonal(ops.convert_to_tensor(matrix), *HOW))
+    found = ops.convert_to_numpy(PLAIN(ops.convert_to_tensor(matrix), *HOW))
     left, values, right = np.linalg.svd(matrix, full_matrices=False)
     assert values[0] > 30 * values[-1]
     changed = left.T @ found @ right.T
@@ -49,7 +49,6 @@ def test_short_floats_do_as_well():
         def __matmul__(self, other):
             return product(np.asarray(self), np.asarray(other)).view(Short)
 
-    plain = getattr(orthogonal, "python_function", orthogonal)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(muon, "ON_CPU", False)
         for name in ("transpose", "eye", "trace", "sqrt"):
@@ -57,7 +56,7 @@ def test_short_floats_do_as_well():
             patch.setattr(
                 muon.ops, name, lambda *a, f=numpy_one, **o: np.asarray(f(*a, **o)).view(Short)
             )
-        found = plain(skewed.astype(np.float32).view(Short), *HOW)
+        found = PLAIN(skewed.astype(np.float32).view(Short), *HOW)
     assert np.linalg.svd(np.asarray(found), compute_uv=False).max() < 1.3
 
 
