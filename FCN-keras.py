@@ -28,7 +28,7 @@ VGG-16 that starts at random so is every convolution; all upsampling is learned;
 import os
 
 import common  # first: it quiets TensorFlow's import
-from support.vgg16_file import open_vgg16
+from support.training.published import open_vgg16
 
 import keras
 import numpy as np
@@ -207,7 +207,7 @@ def main():
             callbacks=run.callbacks,
             verbose=common.VERBOSE,
         )
-    run.finish(model)
+    common.finish(run, model)
 
 
 if __name__ == "__main__":

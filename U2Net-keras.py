@@ -207,7 +207,7 @@ def main():
         verbose=common.VERBOSE,
     )
     scores = model.get_layer("attention").output[1] if flags.self_attention else None
-    run.finish(model, attention=scores)
+    common.finish(run, model, attention=scores)
 
 
 if __name__ == "__main__":

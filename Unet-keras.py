@@ -126,7 +126,7 @@ def main():
         callbacks=run.callbacks,
         verbose=common.VERBOSE,
     )
-    run.finish(model)
+    common.finish(run, model)
 
 
 if __name__ == "__main__":

@@ -8,45 +8,31 @@ resuming, errors in words) is in `support/`.
 import functools
 from dataclasses import dataclass
 
-from support import batch_norm, checks, devices, fonts, machines, run_folder  # noqa: F401  (first)
-from support.attention_picture import plot_attention
-from support.augmentation import change, random_affine, random_colors
-from support.checkpoint import Checkpoint
-from support.colors import lay_over, legend, palette
-from support.command_line import parse_flags, refuse  # noqa: F401  (for the scripts, as below)
-from support.devices import JIT_COMPILE
-from support.epochs import Epochs
-from support.history_picture import plot_history
-from support.model_file import in_float32, save_model
-from support.muon import Muon  # noqa: F401
-from support.outlook import Outlook
-from support.picture_files import VOID
-from support.settings import settings
-from support.shares import Pictures
-from support.source import Source, Split
-from support.startup import VERBOSE, UserError, launch  # noqa: F401
-from support.tiles import predict_in_tiles
+from support.data.augmentation import change, random_affine, random_colors
+from support.data.batches import Epochs
+from support.data.classes import palette
+from support.data.dataset import Source, Split
+from support.data.image_io import VOID
+from support.data.shares import Pictures
+from support.inference.model_file import in_float32
+from support.inference.overlay import lay_over, legend
+from support.inference.sliding_window import predict_in_tiles
+from support.runtime import devices, distributed, network
+
+# For the scripts, which import nothing else of ours.
+from support.runtime.devices import JIT_COMPILE  # noqa: F401
+from support.runtime.files import write
+from support.runtime.flags import parse_flags, refuse  # noqa: F401
+from support.runtime.startup import VERBOSE, UserError, launch  # noqa: F401
+from support.training.figures import plot_attention
+from support.training.muon import Muon  # noqa: F401
+from support.training.run import Run, set_up  # noqa: F401
 
 import keras
 import numpy as np
 import tensorflow as tf
 from keras import ops
 from matplotlib.figure import Figure
-
-
-def set_up(flags):
-    """Find other processes and all devices, seed, choose the precision; refuse what cannot be."""
-    machines.join(flags)
-    keras.utils.set_random_seed(flags.seed)
-    devices.choose_precision(flags.precision)
-    count = devices.device_count()
-    if rest := flags.batch_size % count:
-        refuse(
-            f"--batch-size {flags.batch_size} cannot be shared evenly by {count} devices: "
-            f"try {flags.batch_size + count - rest}"
-        )
-    devices.use_all()
-
 
 # --- Data -----------------------------------------------------------------------------------
 
@@ -86,11 +72,11 @@ def load_data(flags):
     if flags.dataset == "oxford_iiit_pet":
         source = load_oxford_iiit_pet(flags.data_dir)
     elif flags.dataset == "synthetic":
-        from support.synthetic_pets import load_synthetic  # here: it decides nothing for others
+        from support.data.synthetic import load_synthetic  # here: it decides nothing for others
 
         source = load_synthetic()
     else:
-        from support.own_pictures import load_folder
+        from support.data.folder import load_folder
 
         source = load_folder(flags.dataset)
     counts = {name: len(split) for name, split in source.splits.items()}
@@ -103,12 +89,12 @@ def load_data(flags):
 
     def pictures(name, batch_size, tile=None):
         again = source.again and (lambda number: map(np.array, small(*source.again(name, number))))
-        return Pictures(source.splits[name], small, again, machines.places(batch_size), tile)
+        return Pictures(source.splits[name], small, again, distributed.places(batch_size), tile)
 
     try:
         train = pictures("train", flags.batch_size, tile)
         validation = pictures("validation", flags.batch_size, tile)
-        test = pictures("test", machines.count() if tile else flags.batch_size)
+        test = pictures("test", distributed.count() if tile else flags.batch_size)
     except tf.errors.ResourceExhaustedError:  # no damage; `launch` tells it
         raise
     except tf.errors.OpError as error:
@@ -157,7 +143,7 @@ def load_oxford_iiit_pet(data_dir):
     """
     import tensorflow_datasets as tfds  # here, because synthetic pictures do without it
 
-    builder = checks.prepare("oxford_iiit_pet", "Oxford-IIIT Pet", data_dir)
+    builder = network.prepare("oxford_iiit_pet", "Oxford-IIIT Pet", data_dir)
 
     def decode(pet):
         image, trimap = (
@@ -170,7 +156,7 @@ def load_oxford_iiit_pet(data_dir):
 
     def load(split):
         options = tfds.ReadConfig(try_autocache=False)  # cached later, when they are small
-        later = checks.without_pictures()
+        later = network.without_pictures()
         return Split(builder.as_dataset(split, decoders=later, read_config=options), decode)
 
     splits = {"train": "train[:90%]", "validation": "train[90%:]", "test": "test"}
@@ -179,7 +165,7 @@ def load_oxford_iiit_pet(data_dir):
         splits={name: load(split) for name, split in splits.items()},
         title="Oxford-IIIT Pet",
         identity=f"{builder.info.full_name}, {', '.join(sizes)}",
-        damage=lambda: checks.find_damage(builder),
+        damage=lambda: network.find_damage(builder),
     )
 
 
@@ -224,97 +210,6 @@ def normalize(image, mask):
 
 
 # --- Training ---------------------------------------------------------------------------------
-
-
-class Run:
-    """One training: its folder, its callbacks, and what it leaves.
-
-    The folder is that of an unfinished run with the same hyperparameters, data, code and library
-    versions if there is one, else a new one; either way it is this process's own.
-
-    Args:
-        network: str, the folder below `flags.runs_dir`: `runs/unet/<timestamp>/`.
-        flags: what `parse_flags` returned; written to `hyperparameters.json`.
-        data: `Data` that it trains on.
-        metric: what `fit` calls the mean IoU by which the best weights are chosen.
-
-    Attributes:
-        folder: Path; None in all processes but the first.
-        callbacks: list for `fit`. They bring an interrupted run back to where it was; after `fit`
-            the model has the weights with the best validation mean IoU. Pass the same list to
-            every `fit` of a run: best weights, history and clock go on.
-
-    Raises:
-        UserError: the folder cannot be made, or other processes have other settings.
-    """
-
-    def __init__(self, network, flags, data, metric="mean_iou"):
-        self.flags, self.data, self.metric = flags, data, metric
-        used = settings(flags, {"data": data.identity, **devices.facts()}, [__file__])
-        machines.agree(used)
-        self.folder = self._lock = None
-        if machines.is_first():  # who alone writes
-            self.folder, self._lock = run_folder.begin(flags.runs_dir, network, used)
-        checkpoint = Checkpoint(self.folder, metric, flags.patience)
-        self.progress = progress = checkpoint.progress
-
-        def next_epoch(epoch, logs):
-            data.epochs.number = progress["epochs"]  # which counts over all stages
-
-        follow = keras.callbacks.LambdaCallback(on_epoch_begin=next_epoch)
-        stages = [value for name, value in vars(flags).items() if name.endswith("epochs") and value]
-        outlook = Outlook(lambda: sum(stages[len(progress["stages"]) :]))
-        self.callbacks = [follow, *checkpoint.callbacks, outlook]
-        devices.print_facts()
-        print(f"Results: {self.folder}")
-        if done := progress["epochs"]:
-            print(f"Goes on after epoch {done}. To begin anew, delete that folder.")
-
-    def finish(self, model, attention=None):
-        """Evaluate on the test split, save, draw and report.
-
-        Args:
-            model: keras.Model, float32 (N, S, S, 3) in [0, 1] to probabilities (N, S, S, C), with
-                the best weights. Of several outputs only the first is kept.
-            attention: the model's tensor of attention scores, which `plot_attention` draws, if any.
-        """
-        devices.use_own()
-        if attention is not None:
-            attention = in_float32(keras.Model(model.input, attention))
-        # Without its compilation: no optimizer state in the file, no custom loss to find.
-        model = in_float32(keras.Model(model.input, model.outputs[0], name=model.name))
-        data, progress = self.data, self.progress
-        classes = zip(data.class_names, data.class_colors, strict=True)
-        fit = {"image_size": self.flags.image_size, "fit": self.flags.fit}
-        facts = fit | {"classes": [{"name": name, "color": color} for name, color in classes]}
-        save = functools.partial(save_model, model, facts)
-        if machines.is_first():
-            run_folder.write(self.folder / "model.keras", save)
-        model.compile(jit_compile=JIT_COMPILE)
-        confusions = evaluate(model, data.test, len(data.class_names), data.tile)
-        scores = scores_from_confusion(machines.total(confusions.sum(axis=0)), data.class_names)
-        if not machines.is_first():
-            return
-        rate = progress["steps"] * self.flags.batch_size / progress["seconds"]
-        metrics = scores | {
-            "parameters": model.count_params(),
-            "dataset": self.flags.dataset,
-            **fit,
-            "epochs": progress["epochs"],
-            "train_seconds": round(progress["seconds"], 1),
-            "images_per_second": round(rate, 2),
-        }
-        title = f"{model.name} on {data.title}"
-        fonts.use_in_figures()
-        plot_history(self.folder / "history.csv", title, self.metric, progress["stages"])
-        plot_predictions(self.folder / "predictions.png", model, data, confusions, title)
-        if attention is not None:
-            plot_attention(self.folder / "attention.png", attention, model, data)
-        # Last, because who has metrics is a finished run.
-        run_folder.write_json(self.folder / "metrics.json", metrics)
-        run_folder.finish(self.folder, self._lock)
-        run_folder.print_scores(scores, data.counts["test"])
-        run_folder.print_runs(self.folder.parent.parent, self.flags.dataset)
 
 
 def warmup_cosine(peak, steps):
@@ -427,6 +322,30 @@ def scores_from_confusion(confusion, class_names):
     }
 
 
+def finish(run, model, attention=None):
+    """Evaluate on the test split, save, draw and report.
+
+    Args:
+        run: `Run` whose training is over.
+        model: keras.Model, float32 (N, S, S, 3) in [0, 1] to probabilities (N, S, S, C), with the
+            best weights. Of several outputs only the first counts.
+        attention: the model's tensor of attention scores, which `plot_attention` draws, if any.
+    """
+    data = run.data
+    if attention is not None:
+        attention = in_float32(keras.Model(model.input, attention))
+    model = run.keep(model)
+    confusions = evaluate(model, data.test, len(data.class_names), data.tile)
+    scores = scores_from_confusion(distributed.total(confusions.sum(axis=0)), data.class_names)
+    if not distributed.is_first():
+        return
+    title = f"{model.name} on {data.title}"
+    plot_predictions(run.folder / "predictions.png", model, data, confusions, title)
+    if attention is not None:
+        plot_attention(run.folder / "attention.png", attention, model, data)
+    run.report(model, scores, title)
+
+
 # --- Pictures ---------------------------------------------------------------------------------
 
 
@@ -474,7 +393,7 @@ def plot_predictions(path, model, data, confusions, title, rows=6):
             axis.set(xticks=[], yticks=[])  # the frame stays: void is as white as the paper
     figure.suptitle(f"{title}: test pictures from best to worst")
     legend(figure, data.class_names, data.class_colors, seen)
-    run_folder.write(path, figure.savefig)
+    write(path, figure.savefig)
 
 
 # --- Use --------------------------------------------------------------------------------------
@@ -490,7 +409,9 @@ def predict(network, flags):
     Raises:
         UserError: there is no model, or not all photos could be labelled.
     """
-    from support.predict import label_photos  # here, because training does without it
+    from support.inference.label_photos import (
+        label_photos,  # here, because training does without it
+    )
 
     def as_in_training(image, size):
         pair = image, image[..., :1]

@@ -25,9 +25,9 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import common  # noqa: E402  (before Keras, which it quiets)
-from support import devices  # noqa: E402
-from support.picture_cache import PictureCache  # noqa: E402
-from support.vgg16_file import open_vgg16  # noqa: E402
+from support.data.prepared import PictureCache  # noqa: E402
+from support.runtime import devices  # noqa: E402
+from support.training.published import open_vgg16  # noqa: E402
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402

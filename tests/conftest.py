@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import common  # noqa: E402  (first: it quiets TensorFlow's import)
-from support.synthetic_pets import draw_animal  # noqa: E402
+from support.data.synthetic import draw_animal  # noqa: E402
 
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
@@ -168,7 +168,7 @@ def without_training(monkeypatch, pets, network, *more):
 
     Returns:
         SimpleNamespace with `fits`, one SimpleNamespace per call of `fit`; `run`, what
-        `common.Run` was given; `finished`, what its `finish` was given.
+        `common.Run` was given; `finished`, what `common.finish` was given.
     """
     left = SimpleNamespace(fits=[], run=None, finished=())
 
@@ -177,9 +177,6 @@ def without_training(monkeypatch, pets, network, *more):
 
         def __init__(self, network, flags, data, metric="mean_iou"):
             left.run = SimpleNamespace(network=network, flags=flags, data=data, metric=metric)
-
-        def finish(self, model, attention=None):
-            left.finished = (model, attention)
 
     def fit(model, batches, **options):
         optimizer = model.optimizer
@@ -194,7 +191,11 @@ def without_training(monkeypatch, pets, network, *more):
         fit.trainable = [weight.path for weight in model.trainable_weights]
         left.fits.append(fit)
 
+    def finish(run, model, attention=None):
+        left.finished = (model, attention)
+
     monkeypatch.setattr(common, "Run", Run)
+    monkeypatch.setattr(common, "finish", finish)
     monkeypatch.setattr(keras.Model, "fit", fit)
     script, flags = NETWORKS[network]
     monkeypatch.setattr("sys.argv", [script, "--data-dir", str(pets), *SMALL, *flags, *more])

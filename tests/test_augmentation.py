@@ -1,6 +1,6 @@
 """Random flips, scales, rotations and shifts."""
 
-from support.augmentation import change, random_affine
+from support.data.augmentation import change, random_affine
 
 import numpy as np
 import pytest

@@ -1,6 +1,6 @@
 """The kernel does what Keras' own composition does."""
 
-from support import batch_norm
+from support.training import batch_norm
 
 import keras
 import numpy as np
@@ -59,5 +59,9 @@ def test_a_frozen_layer_and_other_shapes_are_left_to_keras(monkeypatch):
     np.testing.assert_allclose(np.mean(bare, axis=(0, 1, 2)), 0, atol=1e-5)
 
 
-def test_training_takes_the_kernel():
-    assert keras.layers.BatchNormalization.call is batch_norm._call
+def test_training_takes_the_kernel_and_importing_changes_nothing(monkeypatch):
+    layer = keras.layers.BatchNormalization
+    assert layer.call is batch_norm._composed  # common is imported by now
+    monkeypatch.setattr(layer, "call", layer.call)  # so that it is put back
+    batch_norm.use_fused_kernel()
+    assert layer.call is batch_norm._call

@@ -3,8 +3,8 @@
 import os
 
 import common
-from support.checkpoint import Checkpoint, _StopOnNaN
-from support.startup import UserError
+from support.runtime.startup import UserError
+from support.training.checkpoint import Checkpoint, _StopOnNaN
 
 import keras
 import numpy as np

@@ -7,7 +7,7 @@ import threading
 import time
 
 import common
-from support import checks
+from support.runtime import network
 
 import numpy as np
 import pytest
@@ -41,7 +41,9 @@ def rewrite(folder, records, change):
     features = tfds.builder("oxford_iiit_pet", data_dir=folder).info.features
     written = []
     for record in tf.data.TFRecordDataset(str(records)):
-        name = features.deserialize_example(record, decoders=checks.without_pictures())["file_name"]
+        name = features.deserialize_example(record, decoders=network.without_pictures())[
+            "file_name"
+        ]
         example = tf.train.Example.FromString(record.numpy())
         if name == b"Bengal_7.jpg":
             change(example.features.feature)
@@ -52,7 +54,7 @@ def rewrite(folder, records, change):
 
 
 def test_sound_pictures_pass(pets):
-    assert checks.find_damage(tfds.builder("oxford_iiit_pet", data_dir=pets)) == ""
+    assert network.find_damage(tfds.builder("oxford_iiit_pet", data_dir=pets)) == ""
 
 
 def test_a_truncated_file_is_named(copied_pets, pet_flags):
@@ -154,9 +156,9 @@ def server():
 
 
 def test_a_server_that_answers_is_a_network(server, monkeypatch):
-    checks.check_network(f"{server}/forbidden")
+    network.check_network(f"{server}/forbidden")
     monkeypatch.setenv("http_proxy", server)  # asked in place of a host that does not exist
-    checks.check_network("http://nowhere.invalid/")
+    network.check_network("http://nowhere.invalid/")
 
 
 @pytest.mark.slow
@@ -198,7 +200,7 @@ def test_a_silent_name_server_is_told_as_fast(monkeypatch, tmp_path):
 def test_silence_and_refusal_are_no_network(server):
     begun = time.monotonic()
     with pytest.raises(OSError, match="/silent"):
-        checks.check_network(f"{server}/silent", seconds=1)
+        network.check_network(f"{server}/silent", seconds=1)
     assert time.monotonic() - begun < 10
     with pytest.raises(OSError, match="refused"):
-        checks.check_network("http://127.0.0.1:9/")
+        network.check_network("http://127.0.0.1:9/")

@@ -1,6 +1,7 @@
 """Colors of classes."""
 
-from support.colors import SHARE, class_colors, distinct_colors, lay_over, legend, palette
+from support.data.classes import class_colors, distinct_colors, palette
+from support.inference.overlay import SHARE, lay_over, legend
 
 import numpy as np
 import pytest

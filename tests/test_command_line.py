@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import common
-from support import command_line
+from support.runtime import flags
 
 import pytest
 from conftest import ROOT, environment, main_of, run_script
@@ -96,7 +96,7 @@ def test_every_constant_is_a_limited_flag_with_default_and_comment(monkeypatch, 
     seen = {}
 
     def spy(script_globals, limits, arguments=None):
-        seen.update(command_line.SHARED_LIMITS | limits)
+        seen.update(flags.SHARED_LIMITS | limits)
         return parse(script_globals, limits, arguments)
 
     parse = common.parse_flags

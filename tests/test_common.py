@@ -3,9 +3,9 @@
 from types import SimpleNamespace
 
 import common
-from support import attention_picture, history_picture, run_folder
-from support.colors import COLORS
-from support.synthetic_pets import draw_animal
+from support.data.classes import COLORS
+from support.data.synthetic import draw_animal
+from support.training import figures as training_figures
 
 import numpy as np
 import pytest
@@ -366,7 +366,7 @@ def test_the_schedule_rises_to_its_peak_and_ends_at_zero():
 def figures(monkeypatch):
     """Figures that were drawn, by the names of their files, in place of the files."""
     drawn = {}
-    for module in (run_folder, attention_picture, history_picture):
+    for module in (common, training_figures):
         monkeypatch.setattr(
             module, "write", lambda path, save: drawn.update({path.name: save.__self__})
         )
@@ -377,7 +377,7 @@ def test_the_history_is_drawn_as_it_was_written_down(figures, tmp_path):
     rows = ["epoch,loss,mean_iou,val_loss,val_mean_iou"]
     rows += ["0,3,0.1,4,0.2", "1,2,0.3,3,0.5", "2,1,0.6,3.5,0.4"]
     (tmp_path / "history.csv").write_text("\n".join(rows) + "\n")
-    common.plot_history(tmp_path / "history.csv", "title", stages=[2])
+    training_figures.plot_history(tmp_path / "history.csv", "title", stages=[2])
     found = [
         {line.get_label(): (list(line.get_xdata()), list(line.get_ydata())) for line in axis.lines}
         for axis in figures["history.png"].axes

@@ -5,8 +5,8 @@ import subprocess
 from types import SimpleNamespace
 
 import common
-from support import devices
-from support.model_file import in_float32
+from support.inference.model_file import in_float32
+from support.runtime import devices
 
 import keras
 import numpy as np

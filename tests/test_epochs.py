@@ -1,6 +1,6 @@
 """The order of pictures, which several machines share."""
 
-from support.epochs import DRAWS, Epochs, Places, plan_epoch
+from support.data.batches import DRAWS, Epochs, Places, plan_epoch
 
 import numpy as np
 

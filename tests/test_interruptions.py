@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import common
-from support import checkpoint, run_folder
+from support.training import checkpoint, run_folder
 
 import keras
 import numpy as np
@@ -112,7 +112,7 @@ def test_a_disk_that_fills_while_the_model_is_saved(monkeypatch, tmp_path, pets)
     network = ["--base-filters", "2", "--epochs", "2", "--data-dir", str(pets)]
     monkeypatch.setattr("sys.argv", [*UNET[:1], *SMALL, *network, "--runs-dir", str(tmp_path)])
     main = main_of(UNET[0])
-    finish = common.Run.finish
+    finish = common.finish
 
     def finish_on_a_full_disk(*arguments):
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, limits[1]))
@@ -122,7 +122,7 @@ def test_a_disk_that_fills_while_the_model_is_saved(monkeypatch, tmp_path, pets)
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
     with monkeypatch.context() as patch:
-        patch.setattr(common.Run, "finish", finish_on_a_full_disk)
+        patch.setattr(common, "finish", finish_on_a_full_disk)
         with pytest.raises(OSError, match="too large"):
             main()
     (folder,) = (tmp_path / "unet").iterdir()

@@ -10,9 +10,9 @@ import time
 from types import SimpleNamespace
 
 import common
-from support import devices, machines
-from support.model_file import load_model
-from support.picture_files import VOID
+from support.data.image_io import VOID
+from support.inference.model_file import load_model
+from support.runtime import devices, distributed
 
 import numpy as np
 import pytest
@@ -177,7 +177,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 
 
 def processes_of_one(monkeypatch, count, number):
-    monkeypatch.setattr(machines, "_self", SimpleNamespace(count=count, number=number))
+    monkeypatch.setattr(distributed, "_self", SimpleNamespace(count=count, number=number))
 
 
 @pytest.mark.parametrize("fit", ["resize", "tiles"])
@@ -274,12 +274,12 @@ def test_wrong_settings_are_told(monkeypatch, given, told):
     for name, value in given.items():
         monkeypatch.setenv(f"KERAS_DISTRIBUTION_{name}", value)
     with pytest.raises(SystemExit, match=told):
-        machines.join(SimpleNamespace())
+        distributed.join(SimpleNamespace())
 
 
 MEET = """
 import sys
-from support import meeting
+from support.runtime import meeting
 meeting.PATIENCE = 6
 peers = meeting.meet("127.0.0.1", *map(int, sys.argv[1:]))
 print(sorted(peers))
@@ -317,10 +317,10 @@ def test_processes_meet_or_are_told_why_not(who, told):
 
 
 def test_who_differs_from_process_0_is_told(monkeypatch):
-    monkeypatch.setattr(machines, "from_first", lambda content: b'{"seed": 1, "runs_dir": "a"}')
-    machines.agree({"seed": 1, "runs_dir": "b"})
+    monkeypatch.setattr(distributed, "from_first", lambda content: b'{"seed": 1, "runs_dir": "a"}')
+    distributed.agree({"seed": 1, "runs_dir": "b"})
     with pytest.raises(SystemExit, match="differs from process 0 in seed: 2, not 1"):
-        machines.agree({"seed": 2, "runs_dir": "a"})
+        distributed.agree({"seed": 2, "runs_dir": "a"})
 
 
 def test_a_backend_that_uses_one_of_several_gpus_says_so(monkeypatch):

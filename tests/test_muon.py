@@ -3,8 +3,8 @@
 import importlib
 
 import common
-from support import muon
-from support.muon import orthogonal
+from support.training import muon
+from support.training.muon import orthogonal
 
 import keras
 import numpy as np

@@ -1,6 +1,6 @@
 """How long it will take."""
 
-from support import outlook
+from support.training import outlook
 
 import pytest
 

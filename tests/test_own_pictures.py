@@ -7,10 +7,12 @@ import sys
 from types import SimpleNamespace
 
 import common
-from support import fonts, picture_cache, startup
-from support.folder_layout import cut, find_splits
-from support.own_pictures import load_folder
-from support.startup import UserError
+from support.data import prepared
+from support.data.folder import load_folder
+from support.data.folder_splits import cut, find_splits
+from support.inference import overlay
+from support.runtime import startup
+from support.runtime.startup import UserError
 
 import matplotlib
 import numpy as np
@@ -513,9 +515,9 @@ def test_folders_that_are_missing_or_contradict_each_other_are_named(tmp_path, f
 @pytest.fixture
 def keeping_nothing(monkeypatch):
     """Neither memory nor disk: each picture is read anew, each time."""
-    monkeypatch.setattr(picture_cache, "_memory", lambda: 0)
+    monkeypatch.setattr(prepared, "_memory", lambda: 0)
     usage = SimpleNamespace(free=0)
-    monkeypatch.setattr(picture_cache.shutil, "disk_usage", lambda path: usage)
+    monkeypatch.setattr(prepared.shutil, "disk_usage", lambda path: usage)
 
 
 def test_pictures_that_are_kept_nowhere_are_the_same(flags, request):
@@ -547,14 +549,14 @@ def test_a_picture_that_vanishes_while_training_is_named(
 
 def test_class_names_may_be_chinese(monkeypatch):
     """The font that is tried here comes with matplotlib: not every machine has a Chinese one."""
-    fonts.east_asian.cache_clear()
-    monkeypatch.setattr(fonts, "_CANDIDATES", ("None Such", "DejaVu Sans Mono"))
-    assert fonts.for_overlays(["road", "\u9053\u8def"], 20).getname()[0] == "DejaVu Sans Mono"
-    assert fonts.for_overlays(["road"], 20).getname()[0] != "DejaVu Sans Mono"
+    overlay.east_asian.cache_clear()
+    monkeypatch.setattr(overlay, "_CANDIDATES", ("None Such", "DejaVu Sans Mono"))
+    assert overlay.for_overlays(["road", "\u9053\u8def"], 20).getname()[0] == "DejaVu Sans Mono"
+    assert overlay.for_overlays(["road"], 20).getname()[0] != "DejaVu Sans Mono"
     with matplotlib.rc_context():
-        fonts.use_in_figures()
+        overlay.use_in_figures()
         assert matplotlib.rcParams["font.family"] == ["DejaVu Sans", "DejaVu Sans Mono"]
-    monkeypatch.setattr(fonts, "_CANDIDATES", ())
-    fonts.east_asian.cache_clear()
-    assert fonts.for_overlays(["\u9053"], 20).size == 20
-    fonts.east_asian.cache_clear()
+    monkeypatch.setattr(overlay, "_CANDIDATES", ())
+    overlay.east_asian.cache_clear()
+    assert overlay.for_overlays(["\u9053"], 20).size == 20
+    overlay.east_asian.cache_clear()

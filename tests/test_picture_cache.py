@@ -1,6 +1,6 @@
 """Pictures come back from memory and from disk as they went in."""
 
-from support.picture_cache import PictureCache
+from support.data.prepared import PictureCache
 
 import numpy as np
 import pytest

@@ -3,8 +3,8 @@
 import struct
 from pathlib import Path
 
-from support import picture_files
-from support.picture_files import ColoredMask, count_colors, picture_size, read_image, read_mask
+from support.data import image_io
+from support.data.image_io import ColoredMask, count_colors, picture_size, read_image, read_mask
 
 import numpy as np
 import pytest
@@ -286,5 +286,5 @@ def test_colors_are_counted_in_arrays_of_any_shape(shape):
 
 def test_pictures_are_known_by_their_names_unless_hidden():
     names = "a.jpg a.JPEG a.PnG a.gif a.bmp a.tif a.tiff a.webp .a.png a.txt png a.npy Thumbs.db"
-    known = [name for name in names.split() if picture_files.is_picture(Path("images") / name)]
+    known = [name for name in names.split() if image_io.is_picture(Path("images") / name)]
     assert known == names.split()[:8]

@@ -6,8 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import common
-from support.colors import SHARE
-from support.model_file import save_model
+from support.inference.model_file import save_model
+from support.inference.overlay import SHARE
 
 import keras
 import numpy as np

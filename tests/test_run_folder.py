@@ -6,25 +6,28 @@ import sys
 from types import SimpleNamespace
 
 import common
-from support import run_folder, settings
-from support.settings import fingerprint
+from support.runtime import fingerprint as fingerprint_of_code
+from support.runtime.files import write, write_json
+from support.runtime.fingerprint import _code_that_decides, fingerprint, settings
+from support.training import run, run_folder
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import ROOT
 
 
 def test_a_write_that_fails_leaves_what_was_there(tmp_path):
     path = tmp_path / "file"
-    run_folder.write(path, lambda beside: beside.write_bytes(b"old"))
+    write(path, lambda beside: beside.write_bytes(b"old"))
 
     def fail(beside):
         beside.write_bytes(b"ne")
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"):
-        run_folder.write(path, fail)
+        write(path, fail)
     assert path.read_bytes() == b"old"
 
 
@@ -32,7 +35,7 @@ def test_the_newest_unfinished_run_of_the_same_settings_is_found(tmp_path):
     used = {"epochs": 3, "learning_rate": 1e-3}
     for name, content in [("1", used), ("2", used), ("3", {**used, "epochs": 4}), ("4", used)]:
         (tmp_path / name).mkdir()
-        run_folder.write_json(tmp_path / name / "hyperparameters.json", content)
+        write_json(tmp_path / name / "hyperparameters.json", content)
     (tmp_path / "4" / "metrics.json").write_text("{}")  # finished
     (tmp_path / "5").mkdir()
     (tmp_path / "5" / "hyperparameters.json").write_text("{cut")
@@ -86,7 +89,7 @@ def test_the_table_lists_finished_runs_of_the_same_data_best_first(capsys, tmp_p
     for name, content in [("foreign", '{"miou": 1}'), ("cut short", '{"mean_i'), ("empty", "")]:
         (tmp_path / "unet" / name).mkdir()
         (tmp_path / "unet" / name / "metrics.json").write_text(content)
-    run_folder.print_runs(tmp_path, "x")
+    run.print_runs(tmp_path, "x")
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[-2:]] == ["0.700", "0.500"]
     assert lines[-1].endswith(str(tmp_path / "unet" / "a"))
@@ -124,19 +127,18 @@ def test_code_that_decides_the_result_counts_and_no_other(tmp_path, old, new, an
 
 
 def test_every_file_behind_the_result_counts(monkeypatch):
-    """What is new in support/ counts unless it is said to decide nothing."""
-    for name in ("checkpoint", "epochs", "augmentation", "picture_cache", "a_new_file"):
-        monkeypatch.setitem(sys.modules, f"support.{name}", None)
-    names = {path.stem for path in settings._support_that_decides()}
-    assert names >= {"checkpoint", "epochs", "augmentation", "picture_cache", "a_new_file"}
-    assert not names & {"startup", "command_line", "run_folder", "checks", "attention_picture"}
-    for path in settings._support_that_decides():
-        assert path.exists() or path.stem == "a_new_file"
+    """What is new in data/ and training/ counts; the other rooms decide nothing."""
+    monkeypatch.setitem(sys.modules, "support.data.a_new_file", None)
+    found = {path.relative_to(ROOT).as_posix() for path in _code_that_decides()}
+    named = ("data/augmentation", "data/batches", "training/checkpoint", "data/a_new_file")
+    assert found >= {"common.py", *(f"support/{name}.py" for name in named)}
+    assert {path.split("/")[1] for path in found - {"common.py"}} == {"data", "training"}
+    assert all((ROOT / path).exists() for path in found - {"support/data/a_new_file.py"})
 
 
 def test_a_run_that_its_owner_finishes_meanwhile_is_left_alone(monkeypatch, tmp_path):
     (tmp_path / "1").mkdir()
-    run_folder.write_json(tmp_path / "1" / "hyperparameters.json", {})
+    write_json(tmp_path / "1" / "hyperparameters.json", {})
     lock, locks = run_folder.lock, []
 
     def late_lock(folder):
@@ -159,10 +161,11 @@ def test_only_a_run_of_the_same_flags_data_code_and_versions_is_continued(monkey
     script, code = tmp_path / "script.py", tmp_path / "code.py"
     script.write_text("EPOCHS = 1")
     code.write_text("x = 1")
+    monkeypatch.setattr(fingerprint_of_code, "_code_that_decides", lambda: [code])
 
     def folder(seed=1, facts="drawn"):
         flags = SimpleNamespace(runs_dir=str(tmp_path), seed=seed, script=str(script))
-        used = settings.settings(flags, {"data": facts}, [code])
+        used = settings(flags, {"data": facts})
         folder, lock = run_folder.begin(str(tmp_path), "network", used)
         lock.close()
         return folder
@@ -186,7 +189,7 @@ def test_only_a_run_of_the_same_flags_data_code_and_versions_is_continued(monkey
 
 def test_the_table_of_scores_has_a_line_for_a_class_that_never_occurs(capsys):
     scores = common.scores_from_confusion(np.array([[3, 1, 0], [0, 4, 0], [0, 0, 0]]), "abc")
-    run_folder.print_scores(scores, 2)
+    run.print_scores(scores, 2)
     lines = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
     assert lines == [
         ["a", "0.750", "0.857"],

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from support import startup
+from support.runtime import startup
 
 import pytest
 import tensorflow as tf

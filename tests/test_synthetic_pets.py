@@ -1,8 +1,8 @@
 """The drawn animals."""
 
 import common
-from support.source import PET_CLASSES
-from support.synthetic_pets import draw_animal, load_synthetic
+from support.data.dataset import PET_CLASSES
+from support.data.synthetic import draw_animal, load_synthetic
 
 import numpy as np
 

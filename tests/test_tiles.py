@@ -5,9 +5,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import common
-from support.picture_cache import PictureCache
-from support.picture_files import VOID
-from support.tiles import Tiles, cut_out, predict_in_tiles
+from support.data.image_io import VOID
+from support.data.prepared import PictureCache
+from support.data.tiles import Tiles, cut_out
+from support.inference.sliding_window import predict_in_tiles
 
 import keras
 import numpy as np

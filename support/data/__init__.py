@@ -1,0 +1,1 @@
+"""From files to batches: sources, decoding, classes, prepared file, order, tiles, augmentation."""

@@ -1,0 +1,89 @@
+"""Large pictures cut into squares, and put together again: the overlap-tile strategy.
+
+Ronneberger, Fischer, Brox 2015, arXiv:1505.04597, Fig. 2. Where squares overlap they are weighed
+by a Gaussian, as Isensee et al. 2021, "nnU-Net", doi:10.1038/s41592-020-01008-z, do it: a network
+is surest in the middle of what it sees.
+"""
+
+import math
+
+from support.data.image_io import VOID
+from support.data.prepared import stacked
+
+import numpy as np
+
+
+def starts(length, size, step):
+    """Where to begin with squares, so that they cover a side evenly, at most `step` apart."""
+    count = math.ceil(max(length - size, 0) / step) + 1
+    return np.linspace(0, max(length - size, 0), count).round().astype(int).tolist()
+
+
+def cut_out(image, top, left, size):
+    """A square of an array (H, W, channels). Where a picture is smaller, it is mirrored."""
+    square = image[top : top + size, left : left + size]
+    missing = [(0, size - side) for side in square.shape[:2]]
+    return np.pad(square, [*missing, (0, 0)], "reflect") if sum(sum(missing, ())) else square
+
+
+class Tiles:
+    """Squares out of pictures of any sizes, at their own resolution.
+
+    A picture counts as many times as squares are needed to cover it, so that an epoch sees about
+    as many pixels as there are.
+
+    Args:
+        pictures: `PictureCache`.
+        size: side of a square, pixels.
+    """
+
+    def __init__(self, pictures, size):
+        self.pictures, self.size, self._places = pictures, size, []
+        for number, (height, width) in enumerate(pictures.sizes):
+            for top, seen_above in _with_overlap(height, size):
+                for left, seen_before in _with_overlap(width, size):
+                    self._places.append((number, top, left, seen_above, seen_before))
+
+    def __len__(self):
+        return len(self._places)
+
+    def pick(self, numbers, draws=None):
+        """Squares as tensors, uint8 (N, size, size, 3) and (N, size, size, 1).
+
+        Args:
+            numbers: int64 (N,), each from 0 to the length.
+            draws: float32 (N, 2) in [-1, 1]: squares from anywhere in the picture that a number
+                belongs to. None: those that cover it, in which each pixel counts once and is
+                `VOID` in all but one.
+        """
+        if draws is None:
+            return stacked(self._covering, [numbers], (self.size, self.size))
+        return stacked(self._anywhere, [numbers, draws], (self.size, self.size))
+
+    def _covering(self, number):
+        number, top, left, seen_above, seen_before = self._places[number]
+        image, mask = self._square(number, top, left)
+        mask[:seen_above] = mask[:, :seen_before] = VOID
+        return image, mask
+
+    def _anywhere(self, number, draws):
+        number = self._places[number][0]
+        room = [max(side - self.size, 0) + 1 for side in self.pictures.sizes[number]]
+        # The draw for a side of n places is n times a number from 0 to 1, that 1 apart.
+        return self._square(
+            number, *(min(int((d + 1) / 2 * n), n - 1) for d, n in zip(draws, room, strict=True))
+        )
+
+    def _square(self, number, top, left):
+        image, mask = self.pictures[number]
+        inside = mask[top : top + self.size, left : left + self.size]
+        square = np.full((self.size, self.size, 1), VOID, np.uint8)  # a mirror image is no truth
+        square[: inside.shape[0], : inside.shape[1]] = inside
+        return cut_out(image, top, left, self.size), square
+
+
+def _with_overlap(length, size):
+    """Where to begin, and how many pixels there belong to the square before."""
+    begins = starts(length, size, size)
+    ends = [0, *(begin + size for begin in begins)]
+    return [(begin, end - begin) for begin, end in zip(begins, ends[:-1], strict=True)]

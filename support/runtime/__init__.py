@@ -1,0 +1,1 @@
+"""The process: quiet start, flags, errors in words, devices, several processes, whole files."""

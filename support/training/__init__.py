@@ -1,0 +1,1 @@
+"""One run: its folder, checkpoint, optimizer, published weights, figures."""

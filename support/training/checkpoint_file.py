@@ -1,0 +1,57 @@
+"""Arrays and what is known of them, in a file, and from process 0 in all others."""
+
+import io
+import json
+
+from support.runtime import distributed
+from support.runtime.files import write
+
+import numpy as np
+
+
+def save(path, arrays, progress=None):
+    """Write a list of arrays, and a dict for JSON, to a file.
+
+    Raises:
+        OSError: as for `write`.
+    """
+    write(path, lambda beside: _pack(beside, arrays, progress))
+
+
+def _pack(file, arrays, progress):
+    named = {str(number): one for number, one in enumerate(arrays)}
+    np.savez(file, progress=np.array(json.dumps(progress)), **named)
+
+
+def _unpack(file):
+    # Zip files check their content. Without pickle they hold numbers and no code.
+    with np.load(file, allow_pickle=False) as found:
+        progress = json.loads(str(found["progress"]))
+        return progress, [found[str(number)] for number in range(len(found.files) - 1)]
+
+
+def of_first(progress, arrays):
+    """What process 0 has of both, if there are others. No arrays come as None."""
+    if distributed.count() == 1:
+        return progress, arrays
+    packed = io.BytesIO()
+    _pack(packed, arrays or [], progress)
+    progress, arrays = _unpack(io.BytesIO(distributed.from_first(packed.getvalue())))
+    return progress, arrays or None
+
+
+def load(path):
+    """Progress and arrays of a checkpoint, or None if it is not there or damaged.
+
+    Raises:
+        OSError: it cannot be read, which may pass.
+    """
+    try:
+        return _unpack(path)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        raise
+    except Exception as error:  # depending on the bit that is wrong, of a dozen kinds
+        print(f"{path} is damaged, so it is left out: {error}")
+        return None

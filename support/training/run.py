@@ -1,0 +1,154 @@
+"""One training: how it begins, its callbacks, and what it leaves."""
+
+import contextlib
+import functools
+import json
+
+from support.inference.model_file import in_float32, save_model
+from support.inference.overlay import use_in_figures
+from support.runtime import devices, distributed
+from support.runtime.devices import JIT_COMPILE
+from support.runtime.files import write, write_json
+from support.runtime.fingerprint import settings
+from support.runtime.flags import refuse
+from support.training import batch_norm, run_folder
+from support.training.checkpoint import Checkpoint
+from support.training.figures import plot_history
+from support.training.outlook import Outlook
+
+import keras
+
+
+def set_up(flags):
+    """Find other processes and all devices, seed, choose the precision; refuse what cannot be."""
+    distributed.join(flags)
+    keras.utils.set_random_seed(flags.seed)
+    devices.choose_precision(flags.precision)
+    count = devices.device_count()
+    if rest := flags.batch_size % count:
+        refuse(
+            f"--batch-size {flags.batch_size} cannot be shared evenly by {count} devices: "
+            f"try {flags.batch_size + count - rest}"
+        )
+    devices.use_all()
+    batch_norm.use_fused_kernel()
+
+
+class Run:
+    """One training: its folder, its callbacks, and what it leaves.
+
+    The folder is that of an unfinished run with the same hyperparameters, data, code and library
+    versions if there is one, else a new one; either way it is this process's own.
+
+    Args:
+        network: str, the folder below `flags.runs_dir`: `runs/unet/<timestamp>/`.
+        flags: what `parse_flags` returned; written to `hyperparameters.json`.
+        data: `Data` that it trains on.
+        metric: what `fit` calls the mean IoU by which the best weights are chosen.
+
+    Attributes:
+        folder: Path; None in all processes but the first.
+        callbacks: list for `fit`. They bring an interrupted run back to where it was; after `fit`
+            the model has the weights with the best validation mean IoU. Pass the same list to
+            every `fit` of a run: best weights, history and clock go on.
+
+    Raises:
+        UserError: the folder cannot be made, or other processes have other settings.
+    """
+
+    def __init__(self, network, flags, data, metric="mean_iou"):
+        self.flags, self.data, self.metric = flags, data, metric
+        used = settings(flags, {"data": data.identity, **devices.facts()})
+        distributed.agree(used)
+        self.folder = self._lock = None
+        if distributed.is_first():  # who alone writes
+            self.folder, self._lock = run_folder.begin(flags.runs_dir, network, used)
+        checkpoint = Checkpoint(self.folder, metric, flags.patience)
+        self.progress = progress = checkpoint.progress
+
+        def next_epoch(epoch, logs):
+            data.epochs.number = progress["epochs"]  # which counts over all stages
+
+        follow = keras.callbacks.LambdaCallback(on_epoch_begin=next_epoch)
+        stages = [value for name, value in vars(flags).items() if name.endswith("epochs") and value]
+        outlook = Outlook(lambda: sum(stages[len(progress["stages"]) :]))
+        self.callbacks = [follow, *checkpoint.callbacks, outlook]
+        devices.print_facts()
+        print(f"Results: {self.folder}")
+        if done := progress["epochs"]:
+            print(f"Goes on after epoch {done}. To begin anew, delete that folder.")
+
+    def keep(self, model):
+        """Save the trained model, without what only training needs.
+
+        Args:
+            model: keras.Model, float32 (N, S, S, 3) in [0, 1] to probabilities (N, S, S, C). Of
+                several outputs only the first is kept.
+
+        Returns:
+            keras.Model that was saved: it computes in float32 and has no optimizer.
+        """
+        devices.use_own()
+        model = in_float32(keras.Model(model.input, model.outputs[0], name=model.name))
+        classes = zip(self.data.class_names, self.data.class_colors, strict=True)
+        facts = {"classes": [{"name": name, "color": color} for name, color in classes]}
+        if distributed.is_first():
+            facts |= self._fit()
+            write(self.folder / "model.keras", functools.partial(save_model, model, facts))
+        model.compile(jit_compile=JIT_COMPILE)
+        return model
+
+    def report(self, model, scores, title):
+        """Write and print the scores, draw the history, and give the folder free.
+
+        Args:
+            model: keras.Model that has these scores.
+            scores: dict, as of `scores_from_confusion`.
+            title: str, above the figure.
+        """
+        progress = self.progress
+        rate = progress["steps"] * self.flags.batch_size / progress["seconds"]
+        metrics = scores | {
+            "parameters": model.count_params(),
+            "dataset": self.flags.dataset,
+            **self._fit(),
+            "epochs": progress["epochs"],
+            "train_seconds": round(progress["seconds"], 1),
+            "images_per_second": round(rate, 2),
+        }
+        use_in_figures()
+        plot_history(self.folder / "history.csv", title, self.metric, progress["stages"])
+        # Last, because who has metrics is a finished run.
+        write_json(self.folder / "metrics.json", metrics)
+        run_folder.finish(self.folder, self._lock)
+        print_scores(scores, self.data.counts["test"])
+        print_runs(self.folder.parent.parent, self.flags.dataset)
+
+    def _fit(self):
+        return {"image_size": self.flags.image_size, "fit": self.flags.fit}
+
+
+def print_scores(scores, pictures):
+    """A table of what `scores_from_confusion` returned for so many test pictures."""
+    print(f"\nTest split, {pictures} pictures    IoU   Dice")
+    rows = [(name, iou, scores["dice"][name]) for name, iou in scores["iou"].items()]
+    for name, iou, dice in [*rows, ("mean", scores["mean_iou"], scores["mean_dice"])]:
+        print(f"  {name:<24}" + ("   --     --" if iou is None else f"{iou:.3f}  {dice:.3f}"))
+    print(f"  pixel accuracy          {scores['pixel_accuracy']:.3f}")
+
+
+def print_runs(runs_dir, dataset):
+    """A table of all finished runs on a dataset, best first."""
+    rows = []
+    for path in runs_dir.glob("*/*/metrics.json"):
+        # Whatever else lies there must not spoil the end of a long training.
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            run = json.loads(path.read_text(encoding="utf-8"))
+            row = f"{run['fit']:>6} {run['image_size']:4} {run['epochs']:7}"
+            row += f" {run['train_seconds']:8.0f} {run['parameters']:11,}  {path.parent}"
+            if run["dataset"] == dataset:
+                rows += [(float(run["mean_iou"]), row)]
+    print(f"\nFinished runs on {dataset}, by mean IoU on its test split")
+    print("  mean IoU    fit   px  epochs  seconds  parameters  folder")
+    for mean_iou, row in sorted(rows, reverse=True):
+        print(f"  {mean_iou:8.3f} {row}")
