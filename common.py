@@ -7,23 +7,28 @@ resuming, errors in words) is in `support/`.
 
 import functools
 from dataclasses import dataclass
+from pathlib import Path
 
 from support.data.augmentation import change, random_affine, random_colors
-from support.data.batches import Epochs
+from support.data.batches import Epochs, filled_batches, look_up, own_batches
 from support.data.classes import palette
-from support.data.dataset import Source, Split
-from support.data.image_io import VOID
-from support.data.shares import Pictures
+from support.data.dataset import Records, Source, Split, stamp_of
+from support.data.folder import load_folder
+from support.data.image_io import VOID, read_image
+from support.data.prepared import prepare
+from support.data.synthetic import load_synthetic
+from support.data.tiles import Tiles
+from support.inference.evaluation import evaluate, predict_classes
+from support.inference.label_photos import label_photos
 from support.inference.model_file import in_float32
 from support.inference.overlay import lay_over, legend
-from support.inference.sliding_window import predict_in_tiles
-from support.runtime import devices, distributed, network
+from support.runtime import distributed, network
 
 # For the scripts, which import nothing else of ours.
 from support.runtime.devices import JIT_COMPILE  # noqa: F401
 from support.runtime.files import write
 from support.runtime.flags import parse_flags, refuse  # noqa: F401
-from support.runtime.startup import VERBOSE, UserError, launch  # noqa: F401
+from support.runtime.startup import VERBOSE, UserError, launch, reason  # noqa: F401
 from support.training.figures import plot_attention
 from support.training.muon import Muon  # noqa: F401
 from support.training.run import Run, set_up  # noqa: F401
@@ -33,6 +38,9 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 from matplotlib.figure import Figure
+from PIL import Image
+
+AUTOTUNE = tf.data.AUTOTUNE
 
 # --- Data -----------------------------------------------------------------------------------
 
@@ -43,7 +51,7 @@ class Data:
 
     What `train` yields follows from the seed and the epoch alone, however often it is read. In
     tiles, `test` has whole pictures, each a batch of its own, and the others have squares. Of
-    several processes, each has its share of every batch. The last of validation is filled up
+    several processes, each has its columns of every batch. The last of validation is filled up
     with void, so that the validation loss counts every batch alike.
     """
 
@@ -60,11 +68,11 @@ class Data:
 
 
 def load_data(flags):
-    """The chosen dataset as `Data`: loaded, resized or cut, cached, shuffled, batched, augmented.
+    """The chosen dataset as `Data`: prepared once, shuffled, batched, augmented, normalized.
 
     Args:
-        flags: Namespace with `dataset`, `data_dir`, `image_size`, `fit`, `batch_size`, `seed` and
-            `augmentation`.
+        flags: Namespace with `dataset`, `data_dir`, `runs_dir`, `image_size`, `fit`,
+            `batch_size`, `seed` and `augmentation`.
 
     Raises:
         UserError: the dataset cannot be had, is damaged, or is too small to train on.
@@ -72,57 +80,47 @@ def load_data(flags):
     if flags.dataset == "oxford_iiit_pet":
         source = load_oxford_iiit_pet(flags.data_dir)
     elif flags.dataset == "synthetic":
-        from support.data.synthetic import load_synthetic  # here: it decides nothing for others
-
         source = load_synthetic()
     else:
-        from support.data.folder import load_folder
-
         source = load_folder(flags.dataset)
-    counts = {name: len(split) for name, split in source.splits.items()}
+
+    # Decoded, checked and resized once, into a file that is mapped into memory.
+    tile = flags.image_size if flags.fit == "tiles" else None
+    size = None if tile else flags.image_size
+    pictures, facts = prepare(source, Path(flags.runs_dir) / "prepared", size, resize)
+
+    counts = {name: len(some) for name, some in pictures.items()}
     counted = ", ".join(f"{count} {name}" for name, count in counts.items())
     print(f"Data: {source.title}: {counted} pictures, {flags.fit} to {flags.image_size} px")
-    tile = flags.image_size if flags.fit == "tiles" else None
-
-    def small(image, mask):
-        return (image, mask) if tile else resize(image, mask, flags.image_size)
-
-    def pictures(name, batch_size, tile=None):
-        again = source.again and (lambda number: map(np.array, small(*source.again(name, number))))
-        return Pictures(source.splits[name], small, again, distributed.places(batch_size), tile)
-
-    try:
-        train = pictures("train", flags.batch_size, tile)
-        validation = pictures("validation", flags.batch_size, tile)
-        test = pictures("test", distributed.count() if tile else flags.batch_size)
-    except tf.errors.ResourceExhaustedError:  # no damage; `launch` tells it
-        raise
-    except tf.errors.OpError as error:
-        raise UserError(source.damage() or error.message) from error
-    if train.count < flags.batch_size or not validation.count or not test.count:
+    train, validation, test = pictures.values()
+    if tile:
+        train, validation = Tiles(train, tile), Tiles(validation, tile)
+    if len(train) < flags.batch_size or not validation or not test:
         raise UserError(
             f"{flags.dataset} is too small: {counted} pictures. --batch-size "
             f"{flags.batch_size} needs as many to train on, and one each to validate and test."
         )
 
-    def ready(batches):
-        return batches.map(normalize, tf.data.AUTOTUNE).prefetch(1 if tile else tf.data.AUTOTUNE)
-
-    def augmented(numbers, draws):
-        images, masks = train.pick(numbers, draws[:, 8:])
-        return normalize(*augment(images, masks, draws[:, :8], flags.augmentation))
-
-    epochs = Epochs(train.count, train.places, flags.seed)
+    epochs = Epochs(len(train), flags.batch_size, flags.seed)
+    train = (
+        epochs.batches()  # shuffled: numbers of pictures, and what chance has drawn for each
+        .map(look_up(train), AUTOTUNE)
+        .map(functools.partial(augment, strength=flags.augmentation), AUTOTUNE)
+        .map(normalize, AUTOTUNE)
+        .prefetch(AUTOTUNE)
+    )
+    validation = filled_batches(len(validation), flags.batch_size).map(look_up(validation))
+    test = own_batches(len(test), 1 if tile else flags.batch_size).map(look_up(test))
     return Data(
-        train=epochs.plan().map(augmented, tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE),
-        validation=ready(validation.filled_up()),
-        test=ready(test.in_order()),
+        train=train,
+        validation=validation.map(normalize).prefetch(AUTOTUNE),
+        test=test.map(normalize).prefetch(1),  # in tiles whole pictures, which may be large
         epochs=epochs,
         counts=counts,
         title=source.title,
-        identity=source.identity,
-        class_names=source.class_names,
-        class_colors=source.class_colors,
+        identity=facts["identity"],
+        class_names=tuple(facts["class_names"]),
+        class_colors=tuple(facts["class_colors"]),
         tile=tile,
     )
 
@@ -135,37 +133,39 @@ def load_oxford_iiit_pet(data_dir):
 
     Returns:
         `Source`: `train`, `validation` (a fixed tenth of the official training split) and
-        `test`. The trimap's 1, 2, 3 are classes 0, 1, 2. Damaged pictures end a split with a
-        tf.errors.OpError.
+        `test`. The trimap's 1, 2, 3 are classes 0, 1, 2.
 
     Raises:
         UserError: it is neither prepared nor can it be downloaded.
     """
-    import tensorflow_datasets as tfds  # here, because synthetic pictures do without it
-
     builder = network.prepare("oxford_iiit_pet", "Oxford-IIIT Pet", data_dir)
+    features = {name: builder.info.features[name] for name in ("image", "segmentation_mask")}
 
-    def decode(pet):
-        image, trimap = (
-            builder.info.features[name].decode_example(pet[name])
-            for name in ("image", "segmentation_mask")
-        )
-        tf.debugging.assert_equal(tf.shape(image)[:2], tf.shape(trimap)[:2])
-        tf.debugging.assert_less(trimap - 1, np.uint8(3))  # a 0 becomes 255
-        return image, trimap - 1
+    def decode(record, at_least, records):
+        try:
+            image, trimap = (
+                feature.decode_example(record[name]).numpy() for name, feature in features.items()
+            )
+            if image.shape[:2] != trimap.shape[:2]:
+                raise ValueError(f"{image.shape[:2]} pixels, its mask {trimap.shape[:2]}")
+            if trimap.min() < 1 or trimap.max() > 3:
+                raise ValueError(f"its mask goes from {trimap.min()} to {trimap.max()}, not 1 to 3")
+        except (ValueError, tf.errors.OpError) as error:
+            raise ValueError(records.damage(f"{records.name(record)}: {reason(error)}")) from error
+        return image, trimap - 1, None
 
-    def load(split):
-        options = tfds.ReadConfig(try_autocache=False)  # cached later, when they are small
-        later = network.without_pictures()
-        return Split(builder.as_dataset(split, decoders=later, read_config=options), decode)
+    def split(name):
+        records = Records(builder, name, pictures=features)
+        return Split(records, functools.partial(decode, records=records))
 
-    splits = {"train": "train[:90%]", "validation": "train[90%:]", "test": "test"}
-    sizes = [f"{split.num_bytes} bytes" for split in builder.info.splits.values()]
     return Source(
-        splits={name: load(split) for name, split in splits.items()},
         title="Oxford-IIIT Pet",
-        identity=f"{builder.info.full_name}, {', '.join(sizes)}",
-        damage=lambda: network.find_damage(builder),
+        stamp=stamp_of(path for split in builder.info.splits.values() for path in split.filepaths),
+        splits={
+            "train": split("train[:90%]"),
+            "validation": split("train[90%:]"),
+            "test": split("test"),
+        },
     )
 
 
@@ -173,14 +173,15 @@ def resize(image, mask, size):
     """Resize to a square: the picture smoothly, the mask by nearest neighbour.
 
     Args:
-        image: uint8 (H, W, 3). mask: uint8 (H, W, 1). size: side of the square, pixels.
+        image: uint8 (H, W, 3). mask: uint8 (H', W', 1). size: side of the square, pixels.
 
     Returns:
         uint8 (size, size, 3) and uint8 (size, size, 1).
     """
-    image = tf.image.resize(image, (size, size), antialias=True)
-    mask = tf.image.resize(mask, (size, size), method="nearest")
-    return tf.cast(tf.round(image), tf.uint8), mask
+    square, nearest = (size, size), Image.Resampling.NEAREST
+    image = Image.fromarray(image).resize(square, Image.Resampling.BILINEAR, reducing_gap=3)
+    mask = Image.fromarray(mask[..., 0]).resize(square, nearest)
+    return np.array(image), np.array(mask)[..., None]
 
 
 def augment(images, masks, draws, strength):
@@ -192,7 +193,7 @@ def augment(images, masks, draws, strength):
 
     Args:
         images: uint8 (N, S, S, 3). masks: uint8 (N, S, S, 1).
-        draws: float32 (N, 8) in [-1, 1]. The same draws give the same change.
+        draws: float32 (N, 8 or more) in [-1, 1]. The same draws give the same change.
         strength: multiplies the ranges; 0 returns the arguments as they are.
 
     Returns:
@@ -201,7 +202,7 @@ def augment(images, masks, draws, strength):
     if not strength:
         return images, masks
     transforms = random_affine(draws[:, :5], images.shape[1], strength)
-    return change(images, masks, transforms, *random_colors(draws[:, 5:], images, strength))
+    return change(images, masks, transforms, *random_colors(draws[:, 5:8], images, strength))
 
 
 def normalize(image, mask):
@@ -258,38 +259,6 @@ def mean_iou(num_classes):
     """Keras' mean intersection over union of integer masks and class probabilities."""
     options = {"sparse_y_pred": False, "ignore_class": VOID, "name": "mean_iou"}
     return keras.metrics.MeanIoU(num_classes, dtype="float32", **options)  # int32 would overflow
-
-
-def predict_classes(model, images, tile=None):
-    """Class ids of pictures, float32 (N, H, W, 3) in [0, 1]: a list of int (H, W).
-
-    With `tile` they are cut into overlapping squares of that side, which are blended.
-    """
-    if tile is None:
-        return list(np.argmax(devices.predict(model, images), axis=-1))
-    predict = functools.partial(devices.predict, model)
-    bands = (predict_in_tiles(predict, image, tile) for image in images)
-    return [np.concatenate([band.argmax(-1) for band in one]) for one in bands]
-
-
-def evaluate(model, batches, num_classes, tile=None):
-    """Confusion matrix of every picture; void pixels count nowhere.
-
-    Args:
-        model: keras.Model from pictures to probabilities (N, H, W, C).
-        batches: tf.data.Dataset of float32 (N, H, W, 3) and uint8 (N, H, W, 1).
-        tile: as for `predict_classes`.
-
-    Returns:
-        int64 (pictures, C, C): pixels of true class (row) that were given a class (column).
-    """
-    confusions = []
-    for images, masks in batches.as_numpy_iterator():
-        for mask, predicted in zip(masks, predict_classes(model, images, tile), strict=True):
-            known = mask[..., 0] != VOID
-            pairs = num_classes * mask[known, 0].astype(np.int64) + predicted[known]
-            confusions.append(np.bincount(pairs, minlength=num_classes**2))
-    return np.array(confusions, np.int64).reshape(-1, num_classes, num_classes)
 
 
 def scores_from_confusion(confusion, class_names):
@@ -400,22 +369,12 @@ def plot_predictions(path, model, data, confusions, title, rows=6):
 
 
 def predict(network, flags):
-    """Write masks for the photos that `--predict` names, with a model that was trained before.
+    """Write masks for the photos that `--predict` names, as `label_photos` describes."""
 
-    Args:
-        network: str, the folder below `flags.runs_dir` where its runs are.
-        flags: what `parse_flags` returned.
+    def preprocess(photo, size):
+        image = read_image(photo, size)
+        if size:
+            image, _ = resize(image, image[..., :1], size)
+        return normalize(image, None)[0].numpy()
 
-    Raises:
-        UserError: there is no model, or not all photos could be labelled.
-    """
-    from support.inference.label_photos import (
-        label_photos,  # here, because training does without it
-    )
-
-    def as_in_training(image, size):
-        pair = image, image[..., :1]
-        image, _ = normalize(*(resize(*pair, size) if size else pair))
-        return image.numpy()
-
-    label_photos(network, flags, as_in_training)
+    label_photos(network, flags, preprocess)

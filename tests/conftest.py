@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import common  # noqa: E402  (first: it quiets TensorFlow's import)
+from support.data.prepared import Pictures  # noqa: E402
 from support.data.synthetic import draw_animal  # noqa: E402
 
 import keras  # noqa: E402
@@ -124,12 +125,26 @@ def pets(tmp_path_factory):
     return data_dir
 
 
+def mapped(pairs):
+    """`Pictures` of (image, mask) pairs, as if they had been prepared."""
+    pixels = [np.concatenate(pair, axis=-1) for pair in pairs]
+    flat = np.concatenate([one.ravel() for one in pixels])
+    flat.flags.writeable = False  # as a file that is mapped for reading
+    return Pictures(flat, [one.shape[:2] for one in pixels])
+
+
+@pytest.fixture(scope="session")
+def prepared_pets(tmp_path_factory):
+    return tmp_path_factory.mktemp("runs")
+
+
 @pytest.fixture
-def pet_flags(pets):
+def pet_flags(pets, prepared_pets):
     """What `load_data` needs, for the drawn pets."""
     return SimpleNamespace(
         dataset="oxford_iiit_pet",
         data_dir=str(pets),
+        runs_dir=str(prepared_pets),
         image_size=64,
         fit="resize",
         precision="auto",

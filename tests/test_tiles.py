@@ -6,7 +6,6 @@ from types import SimpleNamespace
 
 import common
 from support.data.image_io import VOID
-from support.data.prepared import PictureCache
 from support.data.tiles import Tiles, cut_out
 from support.inference.sliding_window import predict_in_tiles
 
@@ -14,6 +13,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import mapped
 
 # Lower and narrower than a tile of 32, as large, a pixel more, twice and more, one pixel.
 SIZES = [(32, 32), (33, 32), (64, 96), (37, 130), (130, 37), (5, 100), (100, 5), (7, 9), (1, 1)]
@@ -43,8 +43,8 @@ def unchanged(squares):
 @pytest.mark.parametrize("size", [32, 13, 1])
 def test_every_pixel_of_every_picture_counts_once(size):
     sizes = [one for one in SIZES if size > 1 or one[0] * one[1] < 100]  # 1: a tile each pixel
-    tiles = Tiles(PictureCache([located(*one, n) for n, one in enumerate(sizes)]), size)
-    images, masks = (one.numpy() for one in tiles.pick(np.arange(len(tiles))))
+    tiles = Tiles(mapped([located(*one, n) for n, one in enumerate(sizes)]), size)
+    images, masks = tiles.take(np.arange(len(tiles)))
     assert images.shape == (len(tiles), size, size, 3)
     assert masks.shape == (len(tiles), size, size, 1)
     assert images.dtype == masks.dtype == np.uint8
@@ -61,14 +61,14 @@ def test_every_pixel_of_every_picture_counts_once(size):
 
 
 def test_no_more_tiles_than_needed_and_as_many_as_fit_the_picture():
-    counts = [len(Tiles(PictureCache([located(*size)]), 32)) for size in SIZES]
+    counts = [len(Tiles(mapped([located(*size)]), 32)) for size in SIZES]
     assert counts == [1, 2, 6, 10, 10, 4, 4, 1, 1]
 
 
 def test_what_is_missing_is_a_mirror_image_and_void_in_the_mask():
     image = np.uint8([[10, 20, 30], [40, 50, 60]])[..., None].repeat(3, axis=-1)
     mask = np.uint8([[0, 1, 2], [2, VOID, 0]])[..., None]
-    tiles = Tiles(PictureCache([(image, mask)]), 5)
+    tiles = Tiles(mapped([(image, mask)]), 5)
     mirrored = [
         [10, 20, 30, 20, 10],
         [40, 50, 60, 50, 40],
@@ -79,21 +79,20 @@ def test_what_is_missing_is_a_mirror_image_and_void_in_the_mask():
     void = [VOID] * 5
     wanted = [[0, 1, 2, VOID, VOID], [2, VOID, 0, VOID, VOID], void, void, void]
     for draws in (None, np.float32([[0.3, -0.8]])):
-        images, masks = tiles.pick(np.array([0]), draws)
+        images, masks = tiles.take(np.array([0]), draws)
         for channel in range(3):
-            assert images[0, ..., channel].numpy().tolist() == mirrored
-        assert masks[0, ..., 0].numpy().tolist() == wanted
+            assert images[0, ..., channel].tolist() == mirrored
+        assert masks[0, ..., 0].tolist() == wanted
     assert mask[0, 0] == 0  # what is kept was not written to
     assert cut_out(image, 0, 1, 2)[..., 0].tolist() == [[20, 30], [50, 60]]
 
 
-@pytest.mark.parametrize("memory", [0, None])
-def test_random_squares_lie_inside_and_fit_their_mask(memory):
-    """In memory and on disk. A square knows where it is: its corner says all other pixels."""
-    tiles = Tiles(PictureCache([located(50, 41, n) for n in range(3)], memory=memory), 32)
+def test_random_squares_lie_inside_and_fit_their_mask():
+    """A square knows where it is: its corner says all other pixels."""
+    tiles = Tiles(mapped([located(50, 41, n) for n in range(3)]), 32)
     numbers = np.random.default_rng(1).integers(0, len(tiles), 200)
     draws = np.random.default_rng(2).uniform(-1, 1, (200, 2)).astype(np.float32)
-    images, masks = (one.numpy() for one in tiles.pick(numbers, draws))
+    images, masks = tiles.take(numbers, draws)
     np.testing.assert_array_equal(masks, truth_of(images))
     corners = images[:, 0, 0].astype(int)
     for image, (top, left, number) in zip(images, corners, strict=True):
@@ -103,16 +102,16 @@ def test_random_squares_lie_inside_and_fit_their_mask(memory):
     assert set(corners[:, 1]) == set(range(10))
     # A picture of four tiles comes four times an epoch.
     np.testing.assert_array_equal(corners[:, 2], numbers // 4)
-    again = tiles.pick(numbers, draws)
+    again = tiles.take(numbers, draws)
     np.testing.assert_array_equal(images, again[0])
     np.testing.assert_array_equal(masks, again[1])
 
 
 def test_draws_from_one_end_to_the_other_reach_all_places_equally_often():
-    tiles = Tiles(PictureCache([located(36, 34)]), 32)
+    tiles = Tiles(mapped([located(36, 34)]), 32)
     draws = np.linspace(-1, 1, 3001, dtype=np.float32)
-    images, _ = tiles.pick(np.zeros(3001, int), np.stack([draws, -draws], axis=-1))
-    tops, lefts = images.numpy()[:, 0, 0, :2].astype(int).T
+    images, _ = tiles.take(np.zeros(3001, int), np.stack([draws, -draws], axis=-1))
+    tops, lefts = images[:, 0, 0, :2].astype(int).T
     assert (tops[0], tops[-1]) == (0, 4)
     assert (lefts[0], lefts[-1]) == (2, 0)
     np.testing.assert_allclose(np.bincount(tops), [600] * 5, atol=2)
@@ -236,11 +235,11 @@ def tiles_flags(tmp_path):
             seen, mask = rng.integers(0, 3, (2, *size), np.uint8)
             mask[rng.random(size) < 0.1] = VOID
             for kind, pixels in {"images": colored(seen), "masks": mask[..., None]}.items():
-                encoded = tf.io.encode_png(pixels).numpy()
-                (tmp_path / split / kind / f"{number}.png").write_bytes(encoded)
-    return SimpleNamespace(
-        dataset=str(tmp_path), image_size=32, fit="tiles", batch_size=4, seed=1, augmentation=0.0
-    )
+                encoded = tf.io.encode_png(pixels)
+                (tmp_path / split / kind / f"{number}.png").write_bytes(encoded.numpy())
+    runs = str(tmp_path / "runs")
+    options = {"image_size": 32, "fit": "tiles", "batch_size": 4, "seed": 1, "augmentation": 0.0}
+    return SimpleNamespace(dataset=str(tmp_path), runs_dir=runs, **options)
 
 
 def test_splits_of_tiles_are_squares_but_for_whole_test_pictures(tiles_flags):

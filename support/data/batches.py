@@ -1,36 +1,28 @@
 """Which picture comes when: it follows from the seed and the number of the epoch alone."""
 
-from dataclasses import dataclass
+from support.runtime import distributed
 
 import numpy as np
 import tensorflow as tf
 
-DRAWS = 10  # random numbers that the changes to one picture take: 8, and 2 to cut it out
+DRAWS = 10  # random numbers for one picture: 8 for `augment`, and 2 for where `Tiles` cuts
 
 
-@dataclass(frozen=True)
-class Places:
-    """The places of each batch that one process fills: `count` of `batch_size`, from `first`.
+def plan_epoch(count, batch_size, seed):
+    """Which picture comes when in an epoch, and the chance in its augmentation.
 
-    A picture's place is its number modulo the batch size, in every epoch. So a process needs no
-    more than the pictures of its own places, which it counts from 0, too.
+    Args:
+        count: of the pictures. Whole batches only: each time, others are left out.
+        batch_size: pictures a step.
+        seed: integers that decide everything.
+
+    Returns:
+        int64 (steps, batch_size), numbers from 0 to count - 1, none twice, and float32
+        (steps, batch_size, DRAWS), evenly from -1 to 1.
     """
-
-    batch_size: int
-    first: int
-    count: int
-
-    def has(self, number):
-        """Whether a picture belongs here. Numbers may be arrays or tensors, here and below."""
-        return (number - self.first) % self.batch_size < self.count
-
-    def own(self, number):
-        """The number that a picture has among those of this process."""
-        return number // self.batch_size * self.count + number % self.batch_size - self.first
-
-    def all(self, own):
-        """The number among all pictures: `own` turned round."""
-        return own // self.count * self.batch_size + own % self.count + self.first
+    rng, steps = np.random.default_rng(seed), count // batch_size
+    numbers = rng.permutation(count)[: steps * batch_size].reshape(steps, batch_size)
+    return numbers, rng.uniform(-1, 1, (steps, batch_size, DRAWS)).astype(np.float32)
 
 
 class Epochs:
@@ -38,29 +30,29 @@ class Epochs:
 
     Args:
         count: of the pictures.
-        places: `Places` whose pictures are yielded. Whole batches only: one shape, one compiled
-            step.
+        batch_size: pictures a step, of all processes together. Whole batches only: one shape, one
+            compiled step.
         seed: int that decides everything.
 
     Attributes:
         number: of the epoch that is read next, from 0. Whoever trains counts it up.
     """
 
-    def __init__(self, count, places, seed):
-        self.count, self.places, self.seed, self.number = count, places, seed, 0
+    def __init__(self, count, batch_size, seed):
+        self.count, self.batch_size, self.seed, self.number = count, batch_size, seed, 0
 
-    def plan(self):
-        """A tf.data.Dataset with an element a step, as `plan_epoch` describes them.
+    def batches(self):
+        """A tf.data.Dataset with an element a step: numbers and draws, as of `plan_epoch`.
 
-        It asks for the epoch's number whenever it is iterated anew, so that `fit` can repeat it
-        and anybody may look into it without changing what comes.
+        Each process has its columns of them. The dataset asks for the epoch's number whenever it
+        is iterated anew, so that `fit` can repeat it and anybody may look into it without changing
+        what comes.
         """
-        batch_size, first = self.places.batch_size, self.places.first
-        steps, here = self.count // batch_size, slice(first, first + self.places.count)
+        steps, columns = self.count // self.batch_size, distributed.columns(self.batch_size)
 
         def plan():
-            numbers, draws = plan_epoch(self.count, batch_size, (self.seed, self.number))
-            return numbers[:, here], draws[:, here]
+            numbers, draws = plan_epoch(self.count, self.batch_size, (self.seed, self.number))
+            return numbers[:, columns], draws[:, columns]
 
         def planned(_):
             numbers, draws = tf.numpy_function(plan, [], (tf.int64, tf.float32))
@@ -74,22 +66,43 @@ class Epochs:
         return epoch.apply(tf.data.experimental.assert_cardinality(steps))
 
 
-def plan_epoch(count, batch_size, seed):
-    """Which picture comes when in an epoch, and the chance in its augmentation.
+def filled_batches(count, batch_size):
+    """A tf.data.Dataset of numbers, 0 to count - 1 in order; -1 fills the last batch up.
 
-    Each picture is shuffled with the others of its place (`Places`). So processes that share the
-    places of a batch between them see the batches of a single one.
+    So devices share it evenly, and it takes no compilation of its own. Each process has its
+    columns of a batch.
+    """
+    numbers = np.pad(np.arange(count), (0, -count % batch_size), constant_values=-1)
+    columns = distributed.columns(batch_size)
+    return tf.data.Dataset.from_tensor_slices(numbers.reshape(-1, batch_size)[:, columns])
+
+
+def own_batches(count, batch_size):
+    """A tf.data.Dataset of this process's share of the numbers 0 to count - 1, each once.
+
+    Of a batch of all processes together it has its share, but one picture at least.
+    """
+    processes = distributed.count()
+    first = distributed.columns(processes).start
+    numbers = tf.data.Dataset.range(first, count, processes)
+    return numbers.batch(max(1, batch_size // processes))
+
+
+def look_up(pictures):
+    """A function for tf.data from numbers of pictures to these pictures.
 
     Args:
-        count: of the pictures. Whole batches only: some are left out, others each time.
-        batch_size: pictures a step.
-        seed: integers that decide everything.
+        pictures: `Pictures` or `Tiles`.
 
     Returns:
-        int64 (steps, batch_size), numbers from 0 to count - 1, and float32
-        (steps, batch_size, DRAWS), evenly from -1 to 1.
+        function of int64 (N,), and float32 (N, DRAWS) in training, to uint8 (N, H, W, 3), uint8
+        (N, H, W, 1), and the draws if there are any.
     """
-    rng, steps = np.random.default_rng(seed), count // batch_size
-    places = [np.arange(place, count, batch_size) for place in range(batch_size)]
-    numbers = np.stack([rng.permutation(place)[:steps] for place in places], axis=1)
-    return numbers, rng.uniform(-1, 1, (*numbers.shape, DRAWS)).astype(np.float32)
+
+    def take(numbers, *draws):
+        kinds = (tf.uint8, tf.uint8)
+        images, masks = tf.numpy_function(pictures.take, (numbers, *draws), kinds)
+        images = tf.ensure_shape(images, (None, *pictures.shape, 3))
+        return images, tf.ensure_shape(masks, (None, *pictures.shape, 1)), *draws
+
+    return take

@@ -33,8 +33,14 @@ def picture_size(path):
     return (width, height) if turned else (height, width)
 
 
-def read_image(path):
+def read_image(path, at_least=None):
     """A picture as RGB, turned as its EXIF data say.
+
+    Args:
+        path: of the file.
+        at_least: side of the square that it will be resized to, pixels. A JPEG is decoded at a
+            half, a quarter or an eighth of its size then, if that is twice as large or more.
+            None: at its own size.
 
     Gray and palette pictures become colored, 16 bits become 8 (divided by 257), what is
     transparent becomes white.
@@ -46,7 +52,9 @@ def read_image(path):
         ValueError: it cannot be read. The message, one line, begins with the path.
     """
     with _opened(path) as image:
-        image = ImageOps.exif_transpose(image)  # decodes it, too
+        if at_least:
+            image.draft(None, (2 * at_least, 2 * at_least))
+        ImageOps.exif_transpose(image, in_place=True)  # decodes it, too
         if image.mode.startswith("I"):  # 16 bits a pixel, and 32 where Pillow knows no better
             values = np.asarray(image).astype(np.int64)
             if values.min() < 0 or values.max() > 65535:
@@ -80,7 +88,8 @@ def read_mask(path, colors=None):
     with _opened(path) as image:
         if image.format in ("JPEG", "MPO", "WEBP"):
             raise ValueError(f"{image.format} changes the values of a mask; save it as PNG")
-        is_gif, image = image.format == "GIF", ImageOps.exif_transpose(image)
+        is_gif = image.format == "GIF"
+        ImageOps.exif_transpose(image, in_place=True)
         if image.mode == "1":
             image = image.convert("L")
         if colors and image.mode in ("P", "L", "LA"):
@@ -101,7 +110,7 @@ def read_mask(path, colors=None):
         for value in (pixels.min(), pixels.max()):
             if not 0 <= value <= VOID:
                 raise ValueError(f"has the value {value}; class ids go from 0 to 254")
-        return pixels.astype(np.uint8)[..., None]
+        return pixels.astype(np.uint8, copy=False)[..., None]
 
 
 class ColoredMask(ValueError):

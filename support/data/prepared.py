@@ -1,103 +1,193 @@
-"""Pictures and masks kept where each can be asked for by its number."""
+"""Pictures that are prepared once: decoded, checked, resized, and kept in a file.
 
+Every later start, every resumed run and every process on the machine maps that file into memory.
+What of it stays there is up to the system, which keeps what was read last in whatever is free.
+"""
+
+import functools
+import hashlib
+import inspect
+import json
 import os
+import re
 import shutil
-import tempfile
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
+from support.data.image_io import VOID
+from support.runtime.files import BESIDE, lock, write_json
+from support.runtime.fingerprint import fingerprint, versions
+from support.runtime.startup import VERBOSE, UserError
+from support.runtime.threads import map_ahead
+
+import keras
 import numpy as np
-import tensorflow as tf
+
+CHANNELS = 3  # of a picture; in the file its mask is one more
+_LATER = {"augmentation.py", "batches.py", "tiles.py"}  # of this room, what comes after the file
 
 
-class PictureCache:
-    """A sequence of (image, mask) pairs of uint8 arrays, of any sizes.
-
-    The first of them, up to an eighth of the machine's memory, are kept there. What comes after
-    goes to a temporary file, which the system reads through whatever memory is free and removes
-    when the process ends, however it ends. What would take more than half of that disk's free
-    space is not kept, if it can be had again.
+class Pictures:
+    """The pictures and masks of one split, in a file that is mapped into memory.
 
     Args:
-        pairs: iterable of (image, mask), uint8 numpy arrays (H, W, 3) and (H, W, 1).
-        again: callable that loads a pair anew, given its number; None if there is no such way.
-        memory, disk: bytes to be used at most; by default the eighth, and the half.
-
-    Attributes:
+        pixels: uint8 (bytes,), all pictures one after the other, each (H, W, CHANNELS + 1).
         sizes: list of (height, width).
 
-    Raises:
-        OSError: the disk of the temporary file is full (TMPDIR chooses another).
+    Attributes:
+        shape: (height, width) that all of them have; (None, None) if they differ.
     """
 
-    def __init__(self, pairs, again=None, memory=None, disk=None):
-        self.sizes, self._kept, self._again = [], [], again
-        self._file = self._mapped = None
-        memory = _memory() // 8 if memory is None else memory
-        disk = shutil.disk_usage(tempfile.gettempdir()).free // 2 if disk is None else disk
-        written = 0
-        for image, mask in pairs:
-            self.sizes.append(image.shape[:2])
-            size = image.nbytes + mask.nbytes
-            if size <= memory:
-                memory -= size
-                self._kept.append((image, mask))
-            elif again and size > disk - written:
-                self._kept.append(None)
-            else:
-                self._file = self._file or tempfile.TemporaryFile()  # noqa: SIM115 (read to the end)
-                for pixels in (image, mask):
-                    self._file.write(pixels.tobytes())
-                self._kept.append(written)
-                written += size
-        if self._file:
-            self._file.flush()
-            self._mapped = np.memmap(self._file, np.uint8, "r")
+    def __init__(self, pixels, sizes):
+        self.sizes = [tuple(size) for size in sizes]
+        lengths = [height * width * (CHANNELS + 1) for height, width in self.sizes]
+        self._begins = np.cumsum([0, *lengths])
+        self._pixels = pixels
+        self.shape = self.sizes[0] if len({*self.sizes}) == 1 else (None, None)
 
     def __len__(self):
-        return len(self._kept)
+        return len(self.sizes)
 
     def __getitem__(self, number):
-        kept = self._kept[number]
-        if kept is None:
-            return self._again(number)
-        if isinstance(kept, tuple):
-            return kept
-        height, width = self.sizes[number]
-        middle = kept + 3 * height * width
-        mask = self._mapped[middle : middle + height * width].reshape(height, width, 1)
-        return self._mapped[kept:middle].reshape(height, width, 3), mask
+        """uint8 (H, W, CHANNELS) and (H, W, 1), both read-only. -1: black, and void all over."""
+        if number < 0:
+            height, width = self.sizes[0]
+            black = np.zeros((height, width, CHANNELS), np.uint8)
+            return black, np.full((height, width, 1), VOID, np.uint8)
+        pixels = self._pixels[self._begins[number] : self._begins[number + 1]]
+        pixels = pixels.reshape(*self.sizes[number], CHANNELS + 1)
+        return pixels[..., :CHANNELS], pixels[..., CHANNELS:]
 
-    def pick(self, numbers, draws=None):
-        """From numbers (N,) to uint8 tensors (N, H, W, 3) and (N, H, W, 1), if of one size.
+    def take(self, numbers, draws=None):
+        """uint8 (N, H, W, CHANNELS) and (N, H, W, 1), from numbers (N,) of pictures of one size.
 
-        Whole pictures leave nothing to chance: `draws` is there because `Tiles.pick` needs it.
+        Whole pictures leave nothing to chance: `draws` is there because `Tiles.take` needs it.
         """
-        size = self.sizes[0] if len({*self.sizes}) == 1 else (None, None)
-        return stacked(self.__getitem__, [numbers], size)
-
-
-def stacked(get, arguments, size):
-    """Pairs of arrays as tensors.
-
-    Args:
-        get: callable that returns a pair, given an element of each argument.
-        arguments: list of tensors (N, ...).
-        size: (height, width) of all pairs; None where it differs from batch to batch.
-
-    Returns:
-        uint8 (N, height, width, 3) and (N, height, width, 1).
-    """
-
-    def stack(*arrays):
-        images, masks = zip(*map(get, *arrays), strict=True)
+        images, masks = zip(*map(self.__getitem__, numbers), strict=True)
         return np.stack(images), np.stack(masks)
 
-    images, masks = tf.numpy_function(stack, arguments, (tf.uint8, tf.uint8))
-    return tf.ensure_shape(images, (None, *size, 3)), tf.ensure_shape(masks, (None, *size, 1))
 
+def prepare(source, parent, size, resize):
+    """Decode, check and resize every picture of a source, unless that was done before.
 
-def _memory():
-    """Bytes of the machine's memory, or 8 GiB where the system does not say."""
+    Args:
+        source: `Source`.
+        parent: str or Path, of the folder below which prepared pictures are kept, each set in a
+            folder of its own. It is named after the data, the size, and the code and libraries
+            that make it, so that what has changed is prepared anew.
+        size: side of the squares that `resize` makes, pixels; None keeps every picture's own size.
+        resize: function of uint8 image (H, W, CHANNELS), uint8 mask (H', W', 1) and `size`, to
+            both as (size, size, channels).
+
+    Returns:
+        dict from split to `Pictures`; dict of what `Source.conclude` returned and `identity`, a
+        hash of all pixels and class names.
+
+    Raises:
+        UserError: pictures cannot be trained on, or there is no room for them.
+    """
+    folder = Path(os.path.expanduser(parent)) / _name(source, size, resize)
+    index = folder / "index.json"
     try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
-        return 8 * 2**30
+        folder.mkdir(parents=True, exist_ok=True)
+        if not index.exists():
+            _prepare_alone(source, folder, index, size, resize)
+        facts = json.loads(index.read_text(encoding="utf-8"))
+        pixels = np.memmap(folder / "pixels", np.uint8, "r")
+    except OSError as error:
+        raise UserError(f"Pictures cannot be prepared in {folder}: {error}") from error
+    if summary := facts.pop("summary", ""):
+        print(summary)
+    pictures, begin = {}, 0
+    for name, sizes in facts.pop("sizes").items():
+        pictures[name] = Pictures(pixels[begin:], sizes)
+        begin += sum(height * width for height, width in sizes) * (CHANNELS + 1)
+    return pictures, facts
+
+
+def _name(source, size, resize):
+    """The name of a folder of prepared pictures: another one for all that makes others of them."""
+    room = sorted(Path(__file__).parent.glob("*.py"))
+    made_by = [path for path in room if path.name not in _LATER]
+    libraries = versions("numpy", "PIL", "tensorflow")
+    facts = [source.stamp, size, CHANNELS, fingerprint(*made_by), inspect.getsource(resize)]
+    key = hashlib.sha256("\n".join(map(str, [*facts, libraries])).encode()).hexdigest()
+    title = re.sub(r"\W+", "-", source.title).strip("-").lower()[:40]
+    return f"{title}-{f'{size}px' if size else 'tiles'}-{key[:12]}"
+
+
+def _prepare_alone(source, folder, index, size, resize):
+    """Prepare pictures, or wait for the process that is at it."""
+    try:
+        if not (held := lock(folder)):
+            print(f"Another process prepares the pictures in {folder}: waiting", flush=True)
+        while not (held := held or lock(folder)):
+            time.sleep(0.2)
+    except OSError:
+        held = None  # the disk knows no locks: then two processes may do the same
+    beside = folder / f"{BESIDE}{os.getpid()}"
+    try:
+        if index.exists():
+            return
+        for left in folder.glob(f"{BESIDE}*") if held else ():  # by a process that was killed
+            left.unlink()
+        facts = _decode_all(source, beside, size, resize)
+        beside.replace(folder / "pixels")
+        write_json(index, facts)
+    finally:
+        beside.unlink(missing_ok=True)
+        if held:
+            held.close()
+
+
+def _decode_all(source, path, size, resize):
+    """Write all pixels to a file; return what `index.json` holds."""
+    count = sum(len(split.records) for split in source.splits.values())
+    print(f"Preparing {count} pictures of {source.title}, once, in {path.parent}", flush=True)
+    bar = keras.utils.Progbar(count, verbose=VERBOSE, unit_name="picture")
+    digest, written, sound = hashlib.sha256(), 0, True
+    free = shutil.disk_usage(path.parent).free
+    known = 1 if size else min(count, 32)  # pictures that tell how much room all will take
+    sizes, facts = ({name: [] for name in source.splits} for _ in range(2))
+    with open(path, "wb") as file, ThreadPoolExecutor() as threads:
+        for name, split in source.splits.items():
+            decode = functools.partial(_decode, split.decode, size=size, resize=resize)
+            ahead = 2 * (os.cpu_count() or 1)
+            for pixels, fact in map_ahead(decode, split.records, threads, ahead):
+                facts[name].append(fact)
+                bar.add(1)
+                sound = sound and pixels is not None
+                if not sound:  # the others are still looked at, so that all is told at once
+                    continue
+                sizes[name].append(pixels.shape[:2])
+                file.write(pixels.data)
+                digest.update(pixels.data)
+                written += pixels.nbytes
+                if sum(map(len, sizes.values())) == known and written / known * count > free:
+                    raise UserError(
+                        f"Prepared pictures would take {written / known * count / 1e9:.1f} GB, and "
+                        f"{free / 1e9:.1f} GB are free for {path.parent}. Make room, or give "
+                        "another --runs-dir or a smaller --image-size."
+                    )
+        found = source.conclude(facts)
+        file.flush()
+        os.fsync(file.fileno())
+    if ids := found.pop("ids", None):
+        masks = np.memmap(path, np.uint8, "r+")[CHANNELS :: CHANNELS + 1]
+        for begin in range(0, len(masks), 2**24):
+            masks[begin : begin + 2**24] = np.uint8(ids)[masks[begin : begin + 2**24]]
+        masks.flush()
+    digest.update(json.dumps([sizes, ids, found["class_names"], found["class_colors"]]).encode())
+    return found | {"sizes": sizes, "identity": digest.hexdigest()}
+
+
+def _decode(decode, record, size, resize):
+    """uint8 (H, W, CHANNELS + 1) and facts of a picture; or None and the ValueError it raises."""
+    try:
+        image, mask, fact = decode(record, size)
+    except ValueError as error:
+        return None, error
+    if size:
+        image, mask = resize(image, mask, size)
+    return np.concatenate([image, mask], axis=-1), fact

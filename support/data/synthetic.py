@@ -8,7 +8,7 @@ around the outline.
 
 import functools
 
-from support.data.dataset import Source, numbered
+from support.data.dataset import Source, Split
 from support.runtime.fingerprint import fingerprint
 
 import numpy as np
@@ -24,18 +24,18 @@ def load_synthetic(counts=(720, 80, 160)):
         `Source`.
     """
 
-    def draw(split, number):
+    def draw(number, at_least, split):
         image, trimap = draw_animal(np.random.default_rng((split, number)))
-        return image, trimap - np.uint8(1)
+        return image, trimap - np.uint8(1), None
 
     names = ("train", "validation", "test")
     return Source(
+        title="synthetic pictures (drawn, not photographed)",
+        stamp=f"{fingerprint(__file__)} {counts}",
         splits={
-            name: numbered(functools.partial(draw, split), counts[split])
+            name: Split(range(counts[split]), functools.partial(draw, split=split))
             for split, name in enumerate(names)
         },
-        title="synthetic pictures (drawn, not photographed)",
-        identity=fingerprint(__file__),
     )
 
 

@@ -8,7 +8,6 @@ is surest in the middle of what it sees.
 import math
 
 from support.data.image_io import VOID
-from support.data.prepared import stacked
 
 import numpy as np
 
@@ -33,53 +32,61 @@ class Tiles:
     as many pixels as there are.
 
     Args:
-        pictures: `PictureCache`.
+        pictures: `Pictures`.
         size: side of a square, pixels.
+
+    Attributes:
+        shape: (size, size).
     """
 
     def __init__(self, pictures, size):
-        self.pictures, self.size, self._places = pictures, size, []
+        self.pictures, self.shape, self._squares = pictures, (size, size), []
         for number, (height, width) in enumerate(pictures.sizes):
             for top, seen_above in _with_overlap(height, size):
                 for left, seen_before in _with_overlap(width, size):
-                    self._places.append((number, top, left, seen_above, seen_before))
+                    self._squares.append((number, top, left, seen_above, seen_before))
 
     def __len__(self):
-        return len(self._places)
+        return len(self._squares)
 
-    def pick(self, numbers, draws=None):
-        """Squares as tensors, uint8 (N, size, size, 3) and (N, size, size, 1).
+    def take(self, numbers, draws=None):
+        """Squares, uint8 (N, size, size, 3) and (N, size, size, 1).
 
         Args:
-            numbers: int64 (N,), each from 0 to the length.
-            draws: float32 (N, 2) in [-1, 1]: squares from anywhere in the picture that a number
-                belongs to. None: those that cover it, in which each pixel counts once and is
-                `VOID` in all but one.
+            numbers: int64 (N,), from 0 to the length; -1 is a square that is void all over.
+            draws: float32 (N, 2 or more) in [-1, 1], of which the last two count: squares from
+                anywhere in the picture that a number belongs to. None: those that cover it, in
+                which each pixel counts once and is `VOID` in all but one.
         """
         if draws is None:
-            return stacked(self._covering, [numbers], (self.size, self.size))
-        return stacked(self._anywhere, [numbers, draws], (self.size, self.size))
+            squares = map(self._covering, numbers)
+        else:
+            squares = map(self._anywhere, numbers, draws)
+        images, masks = zip(*squares, strict=True)
+        return np.stack(images), np.stack(masks)
 
     def _covering(self, number):
-        number, top, left, seen_above, seen_before = self._places[number]
+        if number < 0:
+            return self._square(-1, 0, 0)
+        number, top, left, seen_above, seen_before = self._squares[number]
         image, mask = self._square(number, top, left)
         mask[:seen_above] = mask[:, :seen_before] = VOID
         return image, mask
 
     def _anywhere(self, number, draws):
-        number = self._places[number][0]
-        room = [max(side - self.size, 0) + 1 for side in self.pictures.sizes[number]]
-        # The draw for a side of n places is n times a number from 0 to 1, that 1 apart.
-        return self._square(
-            number, *(min(int((d + 1) / 2 * n), n - 1) for d, n in zip(draws, room, strict=True))
-        )
+        number = self._squares[number][0]
+        room = [max(side - self.shape[0], 0) + 1 for side in self.pictures.sizes[number]]
+        # The draw for n places to begin at is n times a number from 0 to 1, that 1 apart.
+        draws = draws[-2:]
+        top, left = (min(int((d + 1) / 2 * n), n - 1) for d, n in zip(draws, room, strict=True))
+        return self._square(number, top, left)
 
     def _square(self, number, top, left):
-        image, mask = self.pictures[number]
-        inside = mask[top : top + self.size, left : left + self.size]
-        square = np.full((self.size, self.size, 1), VOID, np.uint8)  # a mirror image is no truth
+        (image, mask), size = self.pictures[number], self.shape[0]
+        inside = mask[top : top + size, left : left + size]
+        square = np.full((size, size, 1), VOID, np.uint8)  # a mirror image is no truth
         square[: inside.shape[0], : inside.shape[1]] = inside
-        return cut_out(image, top, left, self.size), square
+        return cut_out(image, top, left, size), square
 
 
 def _with_overlap(length, size):

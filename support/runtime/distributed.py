@@ -9,7 +9,6 @@ import json
 import os
 from types import SimpleNamespace
 
-from support.data.batches import Places
 from support.runtime import startup
 from support.runtime.devices import BACKEND
 from support.runtime.meeting import SILENCE, meet, watch
@@ -32,10 +31,10 @@ def is_first():
     return _self.number == 0
 
 
-def places(batch_size):
-    """The `Places` of a batch that this process fills."""
+def columns(batch_size):
+    """slice: the columns of a batch that this process has."""
     share = batch_size // _self.count
-    return Places(batch_size, share * _self.number, share)
+    return slice(share * _self.number, share * (_self.number + 1))
 
 
 def join(flags):

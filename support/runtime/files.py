@@ -1,5 +1,6 @@
 """Files whole or not at all, and folders for one process alone."""
 
+import errno
 import json
 import os
 
@@ -33,7 +34,10 @@ def lock(folder):
     """Keep a folder for this process, until it closes the lock or ends, in whatever way.
 
     Returns:
-        open file, or None if another process has the folder or the disk knows no locks.
+        open file, or None if another process has the folder.
+
+    Raises:
+        OSError: the disk knows no locks.
     """
     file = open(folder / "lock", "ab")  # noqa: SIM115 (open as long as the process wants it)
     try:
@@ -45,7 +49,9 @@ def lock(folder):
             import msvcrt
 
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-    except OSError:
+    except OSError as error:
         file.close()
-        return None
+        if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
+            return None
+        raise
     return file

@@ -24,13 +24,17 @@ def settings(flags, facts):
         facts: dict of what else decides.
     """
     backend = keras.backend.backend()
-    libraries = "keras", "tensorflow", "numpy", "PIL", backend
-    versions = {one: sys.modules[one].__version__ for one in libraries}
-    versions["python"] = platform.python_version()
-    used = vars(flags) | facts | {"backend": backend, "versions": versions}
+    found = versions("keras", "tensorflow", "numpy", "PIL", backend)
+    found["python"] = platform.python_version()
+    used = vars(flags) | facts | {"backend": backend, "versions": found}
     used["script"] = Path(flags.script).name
     used["code"] = fingerprint(flags.script, *_code_that_decides())
     return used
+
+
+def versions(*libraries):
+    """dict from the names of imported libraries to their versions."""
+    return {name: sys.modules[name].__version__ for name in libraries}
 
 
 def fingerprint(*paths):

@@ -10,8 +10,6 @@ import urllib.request
 
 from support.runtime.startup import UserError, reason
 
-import tensorflow as tf
-
 
 def _ends_within(seconds, ask):
     """Whether a question to the network ends in time; look-ups of names know no limit."""
@@ -104,62 +102,3 @@ def prepare(name, title, data_dir):
             "from another machine, or try --dataset synthetic, which needs no download."
         ) from error
     return builder
-
-
-def find_damage(builder):
-    """Decode every picture and mask of Oxford-IIIT Pet to name the first that is damaged.
-
-    Args:
-        builder: tfds.core.DatasetBuilder with the features `image`, `segmentation_mask` and
-            `file_name`, prepared as TFRecord files.
-
-    Returns:
-        str, two lines: the file, the picture, what is wrong, and what to do; "" if all are sound.
-        Told are a file that is missing, cut short or changed, a picture that does not decode, a
-        mask of another size than its picture, or one that is not of 1, 2 and 3.
-    """
-    deserialize = builder.info.features.deserialize_example
-
-    def facts(record):
-        picture = deserialize(record)
-        mask = picture["segmentation_mask"]
-        values = tf.reduce_min(mask), tf.reduce_max(mask)
-        return tf.shape(picture["image"])[:2], tf.shape(mask)[:2], values
-
-    for split in builder.info.splits.values():
-        for path, expected in zip(split.filepaths, split.shard_lengths, strict=True):
-            records = tf.data.TFRecordDataset(str(path))
-            pictures, sound = records.map(facts, tf.data.AUTOTUNE), 0
-            try:
-                for size, mask_size, (lowest, highest) in pictures.as_numpy_iterator():
-                    if (size != mask_size).any():
-                        raise ValueError(f"the picture has {size} pixels, its mask {mask_size}")
-                    if lowest < 1 or highest > 3:
-                        raise ValueError(f"its mask goes from {lowest} to {highest}, not 1 to 3")
-                    sound += 1
-                if sound != expected:
-                    raise ValueError(f"the file ends there, but should have {expected} pictures")
-            except (tf.errors.OpError, ValueError) as error:
-                why = getattr(error, "message", str(error)).splitlines()[0]
-                name = _file_name(records.skip(sound), deserialize)
-                return (
-                    f"Oxford-IIIT Pet is damaged: {path}, picture {sound + 1}{name}: {why}\n"
-                    f"Delete {builder.data_path}: it is then prepared anew."
-                )
-    return ""
-
-
-def without_pictures():
-    """What tells tfds to leave the pictures of a record undecoded."""
-    import tensorflow_datasets as tfds
-
-    return dict.fromkeys(("image", "segmentation_mask"), tfds.decode.SkipDecoding())
-
-
-def _file_name(records, deserialize):
-    """The original name of the first picture in brackets, if its record can be read at all."""
-    with contextlib.suppress(tf.errors.OpError):
-        for record in records.take(1):
-            name = deserialize(record, decoders=without_pictures())["file_name"]
-            return f" ({name.numpy().decode()})"
-    return ""

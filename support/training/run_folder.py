@@ -77,7 +77,9 @@ def new_folder(parent):
         folder = parent / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
-            if not (held := lock(folder)):
+            try:
+                return folder, lock(folder)
+            except OSError:
                 print(f"The disk of {folder} knows no locks: runs cut short there are not resumed.")
-            return folder, held
+                return folder, None
         time.sleep(0.2)

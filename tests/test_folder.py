@@ -2,16 +2,14 @@
 
 import io
 import shutil
-import signal
 import sys
 from types import SimpleNamespace
 
 import common
-from support.data import prepared
 from support.data.folder import load_folder
 from support.data.folder_splits import cut, find_splits
+from support.data.prepared import prepare
 from support.inference import overlay
-from support.runtime import startup
 from support.runtime.startup import UserError
 
 import matplotlib
@@ -60,15 +58,27 @@ def sound(tmp_path):
 def flags(sound):
     """What `load_data` needs, for a folder of drawn pictures."""
     shown = {"dataset": str(sound), "data_dir": None, "image_size": 16, "fit": "resize"}
-    return SimpleNamespace(**shown, batch_size=4, seed=7, augmentation=0.0)
+    runs = str(sound.parent / "runs")
+    return SimpleNamespace(**shown, runs_dir=runs, batch_size=4, seed=7, augmentation=0.0)
 
 
-def masks_by_number(source):
+def load(folder):
+    """What a folder is taken for, and its pictures at their own size."""
+    source = load_folder(folder)
+    pictures, facts = prepare(source, f"{folder}-prepared", None, common.resize)
+    facts |= {key: tuple(facts[key]) for key in ("class_names", "class_colors")}
+    return SimpleNamespace(**facts, title=source.title, splits=pictures)
+
+
+def masks_by_number(loaded):
     """For each split a dict from a picture's brightness to its mask."""
-    iterators = {split: source.splits[split].pictures().as_numpy_iterator() for split in SPLITS}
+    found = {
+        split: map(loaded.splits[split].__getitem__, range(len(loaded.splits[split])))
+        for split in SPLITS
+    }
     return {
-        split: {int(image[0, 0, 0]): mask[..., 0] for image, mask in found}
-        for split, found in iterators.items()
+        split: {int(image[0, 0, 0]): mask[..., 0] for image, mask in pairs}
+        for split, pairs in found.items()
     }
 
 
@@ -79,7 +89,7 @@ def all_masks(source):
 def refusal(folder, flags=None):
     """The lines in which a folder is refused, without the first."""
     with pytest.raises(UserError) as stopped:
-        common.load_data(flags) if flags else load_folder(folder)
+        common.load_data(flags) if flags else load(folder)
     first, *lines = str(stopped.value).splitlines()
     assert first == f"{folder} cannot be trained on:"
     return lines
@@ -116,7 +126,7 @@ BLACK_WHITE, ONE_BIT, BINARY = np.uint8([[0, 255]]), np.array([[False, True]]), 
 )
 def test_masks_in_every_form_become_ids_of_classes(tmp_path, capsys, mask, classes, ids, names):
     folder = draw(tmp_path, 3, mask)
-    source = load_folder(write(folder, {"classes.txt": classes.encode()} if classes else {}))
+    source = load(write(folder, {"classes.txt": classes.encode()} if classes else {}))
     assert source.class_names == names
     assert source.title == folder.name
     assert len(set(source.class_colors)) == len(names)
@@ -134,14 +144,14 @@ def test_a_gray_mask_among_colored_ones_is_read_by_its_color(tmp_path):
     (_, (_, one_of_training)), *_ = find_splits(folder, [])["train"]
     Image.fromarray(np.zeros(np.shape(IDS), np.uint8)).save(one_of_training)
     write(folder, {"classes.txt": b"R 255 0 0\nG 0 255 0\nB 0 0 255\nvoid 0 0 0\n"})
-    masks = all_masks(load_folder(folder)).values()
+    masks = all_masks(load(folder)).values()
     assert sum((mask == 255).all() for mask in masks) == 1
     assert sum(mask.tolist() == np.asarray(IDS).tolist() for mask in masks) == 29
 
 
 def test_classes_are_drawn_in_the_colors_of_the_masks(sound):
     write(sound, {"classes.txt": b"void 1 1 1\nR 255 0 16\nG 0 254 0\nB 0 0 255\n"})
-    assert load_folder(sound).class_colors == ("#FF0010", "#00FE00", "#0000FF")
+    assert load(sound).class_colors == ("#FF0010", "#00FE00", "#0000FF")
 
 
 def test_pictures_keep_their_own_masks_whatever_the_endings(tmp_path):
@@ -159,7 +169,7 @@ def test_pictures_keep_their_own_masks_whatever_the_endings(tmp_path):
         suffix, mask_kind = [(".png", "PNG"), (".TIFF", "TIFF"), (".bmp", "BMP")][number % 3]
         write(tmp_path, {f"images/a.{number}.{ending}": encoded(image, kind, **turned)})
         write(tmp_path, {f"masks/a.{number}{suffix}": encoded(mask, mask_kind)})
-    masks = all_masks(load_folder(tmp_path))
+    masks = all_masks(load(tmp_path))
     assert sorted(round(brightness / 10) for brightness in masks) == list(range(16))
     for brightness, mask in masks.items():
         assert mask[:4, 3] @ [1, 2, 4, 8] == round(brightness / 10)
@@ -170,8 +180,9 @@ def test_what_was_found_is_told(tmp_path, capsys):
     masks = {"train": quarters, "train/": zeros, "val": quarters % 255, "test": quarters * 0}
     for number, (folder, mask) in enumerate(masks.items()):
         add(tmp_path / folder, number, mask, mask)
-    load_folder(write(tmp_path, {"classes.txt": b"open road\ncar\n"}))
-    told = capsys.readouterr().out.splitlines()
+    load(write(tmp_path, {"classes.txt": b"open road\ncar\n"}))
+    out = capsys.readouterr().out
+    told = out[out.index(f"{tmp_path}: ") :].splitlines()
     assert told[0].startswith(f"{tmp_path}: pictures of 4x5 to 10x4 pixels")
     assert [line.split() for line in told[1:]] == [
         ["train", "validation", "test"],
@@ -270,7 +281,7 @@ def test_colors_without_explanation_are_told_with_the_file_to_write(tmp_path):
     assert sorted(colors[:2]) == ["0 255 0", "255 0 0"]
     assert colors[2:] == ["0 0 255", "7 8 9"]
     write(folder, {"classes.txt": "\n".join(written).encode()})
-    source = load_folder(folder)
+    source = load(folder)
     assert source.class_colors[2:] == ("#0000FF", "#070809")
 
 
@@ -341,11 +352,11 @@ def test_too_few_pictures_are_told_to_be_too_few(tmp_path, flags, count, classes
     ],
 )
 def test_the_identity_changes_with_any_file_and_with_nothing_else(sound, tmp_path, change):
-    before = load_folder(sound).identity
+    before = load(sound).identity
     shutil.copytree(sound, tmp_path / "elsewhere")
     write(tmp_path / "elsewhere", {"masks/Thumbs.db": b"a system's own"})
-    assert load_folder(tmp_path / "elsewhere").identity == before
-    assert load_folder(write(sound, change)).identity != before
+    assert load(tmp_path / "elsewhere").identity == before
+    assert load(write(sound, change)).identity != before
 
 
 @pytest.mark.parametrize("fit", ["resize", "tiles"])
@@ -395,7 +406,7 @@ def test_pictures_of_any_size_arrive_in_batches(tmp_path, flags, fit):
 def test_split_folders_are_obeyed_and_missing_ones_cut_from_training(tmp_path, folders, from_train):
     for place, folder in enumerate(folders):
         draw(tmp_path / folder, 4, first=10 * place)  # with the same names in all
-    found = masks_by_number(load_folder(tmp_path))
+    found = masks_by_number(load(tmp_path))
     for place, folder in enumerate(folders[1:], start=1):
         split = "validation" if folder == "val" else folder
         assert set(found[split]) == {10 * place + number for number in range(4)}
@@ -423,7 +434,7 @@ def test_a_misspelled_split_is_not_passed_over(tmp_path):
 def test_where_a_split_is_missing_it_is_told_whence_it_is_taken(tmp_path, capsys):
     draw(tmp_path / "train", 6)
     draw(tmp_path / "test", 3)
-    load_folder(tmp_path)
+    load(tmp_path)
     out = capsys.readouterr().out
     assert f"{tmp_path} has no folder for validation: a tenth of train/ is kept for it\n" in out
     assert "no folder for test" not in out
@@ -438,9 +449,9 @@ def test_void_without_a_color_is_not_taken_for_a_class(sound):
 def test_files_that_systems_leave_behind_are_left_out(sound, capsys):
     left = (".DS_Store", "._03.png", "Thumbs.db", "desktop.ini", "__MACOSX/._a.png", ".trash/a.png")
     write(sound, {f"{kind}/{name}": b"" for kind in ("images", "masks") for name in left})
-    assert len(all_masks(load_folder(sound))) == 12
+    assert len(all_masks(load(sound))) == 12
     assert "no pictures" not in capsys.readouterr().out
-    load_folder(write(sound, {"masks/labels.json": b"{}"}))
+    load(write(sound, {"masks/labels.json": b"{}"}))
     told = f"{sound / 'masks'}: 1 files are no pictures, such as labels.json\n"
     assert told in capsys.readouterr().out
 
@@ -453,7 +464,7 @@ def test_a_picture_may_have_any_name(sound, name):
     for kind in ("images", "masks"):
         (sound / kind / "below").mkdir()
         (sound / kind / "03.png").rename(sound / kind / f"{name}.png")
-    assert set(all_masks(load_folder(sound))) == set(range(12))
+    assert set(all_masks(load(sound))) == set(range(12))
 
 
 def test_the_cut_is_the_same_on_every_machine(tmp_path):
@@ -508,43 +519,8 @@ def test_folders_that_are_missing_or_contradict_each_other_are_named(tmp_path, f
     for folder in folders:
         (tmp_path / folder).mkdir(parents=True)
     with pytest.raises(UserError, match=fault) as stopped:
-        load_folder(tmp_path)
+        load(tmp_path)
     assert str(stopped.value).startswith(str(tmp_path))
-
-
-@pytest.fixture
-def keeping_nothing(monkeypatch):
-    """Neither memory nor disk: each picture is read anew, each time."""
-    monkeypatch.setattr(prepared, "_memory", lambda: 0)
-    usage = SimpleNamespace(free=0)
-    monkeypatch.setattr(prepared.shutil, "disk_usage", lambda path: usage)
-
-
-def test_pictures_that_are_kept_nowhere_are_the_same(flags, request):
-    def all_bytes():
-        data = common.load_data(flags)
-        return [
-            [array.tobytes() for batch in split.as_numpy_iterator() for array in batch]
-            for split in (data.train, data.validation, data.test)
-        ]
-
-    kept = all_bytes()
-    request.getfixturevalue("keeping_nothing")
-    assert all_bytes() == kept
-
-
-def test_a_picture_that_vanishes_while_training_is_named(
-    flags, keeping_nothing, sound, monkeypatch
-):
-    def main():
-        data = common.load_data(flags)
-        for path in (sound / "images").iterdir():
-            path.unlink()
-        list(data.train)
-
-    monkeypatch.setattr(signal, "signal", lambda *arguments: None)
-    with pytest.raises(UserError, match=r"^\S+images/\d\d.png: .*No such file.*\nThe same command"):
-        startup.launch(main)
 
 
 def test_class_names_may_be_chinese(monkeypatch):

@@ -1,0 +1,41 @@
+"""A model against the truth: which class each pixel has, and which it is given."""
+
+import functools
+
+from support.data.image_io import VOID
+from support.inference.sliding_window import predict_in_tiles
+from support.runtime import devices
+
+import numpy as np
+
+
+def predict_classes(model, images, tile=None):
+    """Class ids of pictures, float32 (N, H, W, 3) in [0, 1]: a list of int (H, W).
+
+    With `tile` they are cut into overlapping squares of that side, which are blended.
+    """
+    if tile is None:
+        return list(np.argmax(devices.predict(model, images), axis=-1))
+    predict = functools.partial(devices.predict, model)
+    bands = (predict_in_tiles(predict, image, tile) for image in images)
+    return [np.concatenate([band.argmax(-1) for band in one]) for one in bands]
+
+
+def evaluate(model, batches, num_classes, tile=None):
+    """Confusion matrix of every picture; void pixels count nowhere.
+
+    Args:
+        model: keras.Model from pictures to probabilities (N, H, W, C).
+        batches: tf.data.Dataset of float32 (N, H, W, 3) and uint8 (N, H, W, 1).
+        tile: as for `predict_classes`.
+
+    Returns:
+        int64 (pictures, C, C): pixels of true class (row) that were given a class (column).
+    """
+    confusions = []
+    for images, masks in batches.as_numpy_iterator():
+        for mask, predicted in zip(masks, predict_classes(model, images, tile), strict=True):
+            known = mask[..., 0] != VOID
+            pairs = num_classes * mask[known, 0].astype(np.int64) + predicted[known]
+            confusions.append(np.bincount(pairs, minlength=num_classes**2))
+    return np.array(confusions, np.int64).reshape(-1, num_classes, num_classes)
