@@ -28,7 +28,7 @@ from support.runtime import distributed, network
 from support.runtime.devices import JIT_COMPILE  # noqa: F401
 from support.runtime.files import write
 from support.runtime.flags import parse_flags, refuse  # noqa: F401
-from support.runtime.startup import VERBOSE, UserError, launch, reason  # noqa: F401
+from support.runtime.startup import VERBOSE, UserError, launch  # noqa: F401
 from support.training.figures import plot_attention
 from support.training.muon import Muon  # noqa: F401
 from support.training.run import Run, set_up  # noqa: F401
@@ -151,7 +151,7 @@ def load_oxford_iiit_pet(data_dir):
             if trimap.min() < 1 or trimap.max() > 3:
                 raise ValueError(f"its mask goes from {trimap.min()} to {trimap.max()}, not 1 to 3")
         except (ValueError, tf.errors.OpError) as error:
-            raise ValueError(records.damage(f"{records.name(record)}: {reason(error)}")) from error
+            raise ValueError(records.damage(records.name(record), error)) from error
         return image, trimap - 1, None
 
     def split(name):

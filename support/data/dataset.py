@@ -2,11 +2,12 @@
 
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from support.data.classes import distinct_colors
-from support.runtime.startup import UserError
+from support.runtime.startup import UserError, reason
 
 import tensorflow as tf
 
@@ -102,15 +103,15 @@ class Records:
             if count < len(self):
                 raise ValueError(f"the files end, but should have {len(self)} pictures")
         except (tf.errors.OpError, ValueError) as error:
-            why = getattr(error, "message", str(error)).splitlines()[0]
             where = f"{self._split}, after {count} pictures{last}"
-            raise UserError(self.damage(f"{where}: {why}")) from error
+            raise UserError(self.damage(where, error)) from error
 
     def name(self, record):
         """The name that a picture had before tfds prepared it."""
         return record["file_name"].numpy().decode()
 
-    def damage(self, what):
+    def damage(self, where, error):
         """Two lines for the user: what is damaged, and what to do."""
-        path = self._builder.data_path
-        return f"Oxford-IIIT Pet is damaged: {what}\nDelete {path}: it is then prepared anew."
+        path, why = self._builder.data_path, getattr(error, "message", reason(error))
+        why = re.sub(r"\{\{.*?\}\} | \[Op:.*", "", why)  # names of TensorFlow's own functions
+        return f"Oxford-IIIT Pet is damaged: {where}: {why}\nDelete {path}: it comes back."
