@@ -94,7 +94,7 @@ def load_data(flags):
     try:
         train = pictures("train", flags.batch_size, tile)
         validation = pictures("validation", flags.batch_size, tile)
-        test = pictures("test", distributed.count() if tile else flags.batch_size)
+        test = pictures("test", distributed.process_count() if tile else flags.batch_size)
     except tf.errors.ResourceExhaustedError:  # no damage; `launch` tells it
         raise
     except tf.errors.OpError as error:
@@ -266,8 +266,8 @@ def predict_classes(model, images, tile=None):
     With `tile` they are cut into overlapping squares of that side, which are blended.
     """
     if tile is None:
-        return list(np.argmax(devices.predict(model, images), axis=-1))
-    predict = functools.partial(devices.predict, model)
+        return list(np.argmax(devices.predict_batch(model, images), axis=-1))
+    predict = functools.partial(devices.predict_batch, model)
     bands = (predict_in_tiles(predict, image, tile) for image in images)
     return [np.concatenate([band.argmax(-1) for band in one]) for one in bands]
 
@@ -336,8 +336,9 @@ def finish(run, model, attention=None):
         attention = in_float32(keras.Model(model.input, attention))
     model = run.keep(model)
     confusions = evaluate(model, data.test, len(data.class_names), data.tile)
-    scores = scores_from_confusion(distributed.total(confusions.sum(axis=0)), data.class_names)
-    if not distributed.is_first():
+    confusion = distributed.all_reduce_sum(confusions.sum(axis=0))
+    scores = scores_from_confusion(confusion, data.class_names)
+    if not distributed.is_main_process():
         return
     title = f"{model.name} on {data.title}"
     plot_predictions(run.folder / "predictions.png", model, data, confusions, title)

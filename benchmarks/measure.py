@@ -289,7 +289,7 @@ def timed(model, *arguments, callbacks, **options):
     return fit(model, *arguments, callbacks=[*callbacks, Stop()], **options)
 keras.Model.fit = timed
 sys.argv = [script.__file__, *sys.argv[4:]]
-script.main()
+common.launch(script.main)
 """
 
 
@@ -407,4 +407,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    common.launch(main)
