@@ -350,6 +350,14 @@ def test_wrong_settings_are_told(monkeypatch, given, told):
         distributed.initialize(SimpleNamespace())
 
 
+def test_a_port_that_is_taken_is_told():
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SystemExit, match=f"cannot listen at port {port}: .* in use"):
+            distributed._check_port(port)
+    distributed._check_port(port)
+
+
 def test_who_differs_from_process_0_is_told(monkeypatch):
     monkeypatch.setattr(distributed, "broadcast", lambda content: b'{"seed": 1, "runs_dir": "a"}')
     distributed.check_same({"seed": 1, "runs_dir": "b"})

@@ -7,6 +7,7 @@ prints; the others print errors only.
 
 import json
 import os
+import socket
 import threading
 from types import SimpleNamespace
 
@@ -52,44 +53,27 @@ def places(batch_size):
 def initialize(flags):
     """Connect to the other processes, if the environment says that there are any.
 
-    JAX ends this process if another one dies or does not come within `TIMEOUT`.
+    From then on, JAX ends this process if another one dies or is silent for `TIMEOUT`. It does
+    so, too, if not all of them come within that time.
 
     Args:
         flags: Namespace of `parse_flags`, in which all have to agree but for `_MAY_DIFFER`.
 
     Raises:
-        UserError: variables are missing or wrong, or the processes differ.
+        UserError: variables are missing or wrong, the port is taken, or the processes differ.
     """
-    names = [f"KERAS_DISTRIBUTION_{name}" for name in _VARIABLES]
-    given = {name: os.environ.get(name, "").strip() for name in names}
-    if not any(given.values()):
+    address, _process.count, _process.number = _read_environment()
+    if _process.count == 1:
         return
-    if missing := [name for name, value in given.items() if not value]:
-        raise UserError(f"To train with several processes, set {' and '.join(missing)}, too.")
-    address, processes, number = given.values()
-    address = address.split(",")[0].strip()
-    forms = "host:port of process 0", "a whole number", "a whole number"
-    numbers = address.rpartition(":")[2], processes, number
-    for name, value, form in zip(given, numbers, forms, strict=True):
-        if not value.isdecimal() or int(value) > 65535:
-            raise UserError(f"{name} is {given[name]}: it takes {form}")
-    if int(number) >= int(processes):
-        raise UserError(f"Of {processes} processes, none has the number {number}: it is from 0")
-    if int(processes) == 1:
-        return
-    if BACKEND != "jax":
-        raise UserError(
-            f"Several processes take Keras on JAX, this is Keras on {BACKEND}: set "
-            "KERAS_BACKEND=jax, or unset KERAS_DISTRIBUTION_NUM_PROCESSES and the like."
-        )
-    _process.count, _process.number = int(processes), int(number)
-    if not is_main_process():
+    if is_main_process():
+        _check_port(int(address.rpartition(":")[2]))
+    else:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # C++ code writes there, too
 
     import jax  # here, because it is no requirement
 
-    jax.config.update("jax_enable_preemption_service", False)  # has a say when processes end
-    waiting = f"Waiting at {address} for all {processes} processes, {TIMEOUT} s in all.\n"
+    jax.config.update("jax_enable_preemption_service", False)  # else it delays their end
+    waiting = f"Waiting at {address} for all {_process.count} processes, {TIMEOUT} s in all.\n"
     timer = threading.Timer(TIMEOUT / 2, os.write, (2, waiting.encode()))
     timer.daemon = True
     timer.start()
@@ -107,6 +91,40 @@ def initialize(flags):
     with startup.quiet(1):  # Gloo says that it has connected
         broadcast(b"")
     check_same(vars(flags))
+
+
+def _read_environment():
+    """The address of process 0, the number of processes, and which of them this one is."""
+    names = [f"KERAS_DISTRIBUTION_{name}" for name in _VARIABLES]
+    given = {name: os.environ.get(name, "").strip() for name in names}
+    if not any(given.values()):
+        return "", 1, 0
+    if missing := [name for name, value in given.items() if not value]:
+        raise UserError(f"To train with several processes, set {' and '.join(missing)}, too.")
+    address, count, number = given.values()
+    address = address.split(",")[0].strip()  # Keras allows those of all processes
+    values = address.rpartition(":")[2], count, number
+    forms = "host:port of process 0", "a whole number", "a whole number"
+    for name, value, form in zip(given, values, forms, strict=True):
+        if not value.isdecimal() or int(value) > 65535:
+            raise UserError(f"{name} is {given[name]}: it takes {form}")
+    count, number = int(count), int(number)
+    if number >= count:
+        raise UserError(f"Of {count} processes, none has the number {number}: it is from 0")
+    if count > 1 and BACKEND != "jax":
+        raise UserError(
+            f"Several processes take Keras on JAX, this is Keras on {BACKEND}: set "
+            "KERAS_BACKEND=jax, or unset KERAS_DISTRIBUTION_NUM_PROCESSES and the like."
+        )
+    return address, count, number
+
+
+def _check_port(port):
+    """Check that nobody listens at a port; JAX would crash."""
+    try:
+        socket.create_server(("", port)).close()
+    except OSError as error:
+        raise UserError(f"Process 0 cannot listen at port {port}: {error}") from error
 
 
 def check_same(facts):

@@ -98,9 +98,14 @@ def launch(main):
     try:
         _explain_errors(main, go_on, smaller)
     except BaseException as error:
-        if "KERAS_DISTRIBUTION_NUM_PROCESSES" in os.environ:
+        if _has_peers():
             _exit_at_once(error)
         raise
+
+
+def _has_peers():
+    """Whether the environment names other processes to train with, as `distributed` reads it."""
+    return os.environ.get("KERAS_DISTRIBUTION_NUM_PROCESSES", "").strip() not in ("", "1")
 
 
 def _explain_errors(main, go_on, smaller):
@@ -117,18 +122,20 @@ def _explain_errors(main, go_on, smaller):
         if full or any(words in str(error) for words in ("RESOURCE_EXHAUSTED", "out of memory")):
             raise UserError(f"Out of memory on {devices.device()}. Try {smaller}.") from error
         broken = type(error).__name__ == "JaxRuntimeError" or "Gloo" in str(error)
-        if broken and "KERAS_DISTRIBUTION_NUM_PROCESSES" in os.environ:
+        if broken and _has_peers():
             raise UserError(f"{reason(error)}\nHas another process ended? {go_on}") from error
         raise
 
 
 def _exit_at_once(error):
-    """End without JAX's farewell, in which this process and the others would wait in vain."""
-    status = error.code if isinstance(error, SystemExit) else 1
+    """End without JAX's shutdown, in which this process and the others would wait in vain."""
+    status = 1
     if not isinstance(error, SystemExit):
         traceback.print_exception(error)
-    elif isinstance(status, str):
-        print(status, file=sys.stderr)
+    elif isinstance(error.code, int | None):
+        status = error.code or 0
+    else:
+        print(error.code, file=sys.stderr)
     for stream in filter(None, (sys.stdout, sys.stderr)):
         stream.flush()
-    os._exit(status if isinstance(status, int) else 1)
+    os._exit(status)
