@@ -305,8 +305,9 @@ def finish(run, model, attention=None):
         attention = in_float32(keras.Model(model.input, attention))
     model = run.keep(model)
     confusions = evaluate(model, data.test, len(data.class_names), data.tile)
-    scores = scores_from_confusion(distributed.total(confusions.sum(axis=0)), data.class_names)
-    if not distributed.is_first():
+    confusion = distributed.all_reduce_sum(confusions.sum(axis=0))
+    scores = scores_from_confusion(confusion, data.class_names)
+    if not distributed.is_main_process():
         return
     title = f"{model.name} on {data.title}"
     plot_predictions(run.folder / "predictions.png", model, data, confusions, title)

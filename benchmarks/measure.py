@@ -1,8 +1,8 @@
 """How fast networks and pipeline are, and how near to what the machine can do.
 
     python benchmarks/measure.py share      a training step of each network beside its convolutions
-    python benchmarks/measure.py pipeline   pictures a second: loaded, and augmented from the cache
-    python benchmarks/measure.py growth     a step by size, batch and width; memory by pictures
+    python benchmarks/measure.py pipeline   pictures a second: prepared, and augmented after that
+    python benchmarks/measure.py growth     a step by size, batch and width
     python benchmarks/measure.py startup    from the shell to the end of the first step
 
 `--json FILE` keeps the figures, `--plot FILE` draws them. Two machines of one kind may differ by
@@ -17,7 +17,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import tracemalloc
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,7 +24,6 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import common  # noqa: E402  (before Keras, which it quiets)
-from support.data.prepared import PictureCache  # noqa: E402
 from support.runtime import devices  # noqa: E402
 from support.training.published import open_vgg16  # noqa: E402
 
@@ -196,17 +194,16 @@ def share(flags):
 
 
 def pipeline(flags):
-    """Rows of pictures a second, from their files and from the cache, and what training takes."""
+    """Rows of pictures a second, prepared and augmented, and of what training takes."""
     options = {"dataset": flags.dataset, "data_dir": flags.data_dir, "image_size": flags.image_size}
     options |= {"fit": "resize", "batch_size": flags.batch_size, "seed": 1, "augmentation": 0.5}
-    begin = time.perf_counter()
-    data = common.load_data(SimpleNamespace(**options))
-    rows = [
-        {
-            "what": f"load, decode or draw, resize: {flags.dataset}",
-            "pictures/s": sum(data.counts.values()) / (time.perf_counter() - begin),
-        }
-    ]
+    rows = []
+    with tempfile.TemporaryDirectory() as runs:
+        for what in ("prepare", "open what is prepared"):
+            begin = time.perf_counter()
+            data = common.load_data(SimpleNamespace(**options, runs_dir=runs))
+            rate = sum(data.counts.values()) / (time.perf_counter() - begin)
+            rows.append({"what": f"{what}: {flags.dataset}", "pictures/s": rate})
 
     def epoch():
         for _ in data.train:
@@ -214,7 +211,7 @@ def pipeline(flags):
 
     seconds = statistics.median(measure_in_turn({"": epoch}, flags.rounds)[""])
     pictures = len(data.train) * flags.batch_size
-    rows.append({"what": "augment, from the cache", "pictures/s": pictures / seconds})
+    rows.append({"what": "augment, from the prepared file", "pictures/s": pictures / seconds})
     for name in flags.only:
         step = training_step(NETWORKS[name](flags.image_size), flags.image_size, flags.batch_size)
         seconds = statistics.median(measure_in_turn({"": step}, flags.rounds)[""])
@@ -227,7 +224,7 @@ def pipeline(flags):
 
 
 def growth(flags):
-    """Rows of U-Net's step by size, batch and width, and of the cache's memory by pictures."""
+    """Rows of U-Net's step by size, batch and width."""
     rows = []
     base = {"size": 64, "batch": 8, "filters": 16}
     for what, values in {
@@ -241,20 +238,6 @@ def growth(flags):
             functions[value] = training_step(unet(size, base_filters=filters), size, batch)
         for value, seconds in measure_in_turn(functions, flags.rounds).items():
             rows.append({"by": what, "value": value, "step, s": statistics.median(seconds)})
-    for count in (500, 1000, 2000, 4000):
-        tracemalloc.start()
-        pairs = (
-            [np.ones((128, 128, channels), np.uint8) for channels in (3, 1)] for _ in range(count)
-        )
-        kept = PictureCache(map(tuple, pairs))
-        rows.append(
-            {
-                "by": "pictures",
-                "value": len(kept),
-                "memory, MB": tracemalloc.get_traced_memory()[0] / 1e6,
-            }
-        )
-        tracemalloc.stop()
     return rows
 
 
@@ -289,7 +272,7 @@ def timed(model, *arguments, callbacks, **options):
     return fit(model, *arguments, callbacks=[*callbacks, Stop()], **options)
 keras.Model.fit = timed
 sys.argv = [script.__file__, *sys.argv[4:]]
-script.main()
+common.launch(script.main)
 """
 
 
@@ -407,4 +390,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    common.launch(main)

@@ -22,11 +22,13 @@ sys.path.insert(0, str(ROOT))
 import common  # noqa: E402  (first: it quiets TensorFlow's import)
 from support.data.prepared import Pictures  # noqa: E402
 from support.data.synthetic import draw_animal  # noqa: E402
+from support.runtime import startup  # noqa: E402
 
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 import tensorflow_datasets as tfds  # noqa: E402
 
+startup.use_known_defaults()  # as `launch` does, without which many tests call `main`
 TRAIN_COUNT, TEST_COUNT = 40, 6
 # Small enough for seconds, large enough for all levels of every network.
 SMALL = ["--image-size", "64", "--batch-size", "4", "--augmentation", "0.5"]

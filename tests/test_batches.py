@@ -51,7 +51,7 @@ def process(monkeypatch):
     """Make this process one of several."""
 
     def become(number, count):
-        monkeypatch.setattr(distributed, "_self", SimpleNamespace(count=count, number=number))
+        monkeypatch.setattr(distributed, "_process", SimpleNamespace(count=count, number=number))
 
     return become
 

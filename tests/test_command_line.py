@@ -2,14 +2,13 @@
 
 import importlib
 import re
-import subprocess
 import sys
 
 import common
 from support.runtime import flags
 
 import pytest
-from conftest import ROOT, environment, main_of, run_script
+from conftest import ROOT, main_of, run_script
 
 SCRIPTS = ["FCN-keras", "Unet-keras", "U2Net-keras"]
 
@@ -146,24 +145,6 @@ def test_a_constant_that_was_deleted_renamed_or_emptied_is_named(
         main_of("edited")()
     assert stopped.value.code == 2
     assert f"the constant {name}, " in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_a_constant_that_python_misses_is_named_in_one_line(tmp_path):
-    source = (ROOT / "Unet-keras.py").read_text().replace("BASE_FILTERS = 64", "FILTERS = 64")
-    (tmp_path / "edited.py").write_text(source)
-    process = subprocess.run(
-        [sys.executable, "edited.py"],
-        cwd=tmp_path,
-        env=environment("tensorflow") | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert process.returncode == 1
-    assert re.fullmatch(
-        r".*edited.py, line \d+ needs the constant BASE_FILTERS: put it back.\n", process.stderr
-    )
 
 
 @pytest.mark.parametrize("script", SCRIPTS)

@@ -99,7 +99,9 @@ def test_a_full_disk_is_told_and_leaves_no_half_files(pets, tmp_path):
     assert "Is the disk full" in process.stderr
     assert len(process.stderr.strip().splitlines()) == 2
     (folder,) = (tmp_path / "runs" / "unet").iterdir()
-    left = {path.name for path in folder.iterdir() if not path.name.startswith(run_folder.BESIDE)}
+    left = {
+        path.name for path in folder.iterdir() if not path.name.startswith(run_folder.UNFINISHED)
+    }
     assert left == {"history.csv", "hyperparameters.json", "lock"}
 
 

@@ -82,7 +82,7 @@ def own_batches(count, batch_size):
 
     Of a batch of all processes together it has its share, but one picture at least.
     """
-    processes = distributed.count()
+    processes = distributed.process_count()
     first = distributed.columns(processes).start
     numbers = tf.data.Dataset.range(first, count, processes)
     return numbers.batch(max(1, batch_size // processes))

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from support.data.image_io import VOID
-from support.runtime.files import BESIDE, lock, write_json
+from support.runtime.files import UNFINISHED, lock, write_json
 from support.runtime.fingerprint import fingerprint, versions
 from support.runtime.startup import VERBOSE, UserError
 from support.runtime.threads import map_ahead
@@ -126,17 +126,17 @@ def _prepare_alone(source, folder, index, size, resize):
             time.sleep(0.2)
     except OSError:
         held = None  # the disk knows no locks: then two processes may do the same
-    beside = folder / f"{BESIDE}{os.getpid()}"
+    unfinished = folder / f"{UNFINISHED}{os.getpid()}"
     try:
         if index.exists():
             return
-        for left in folder.glob(f"{BESIDE}*") if held else ():  # by a process that was killed
+        for left in folder.glob(f"{UNFINISHED}*") if held else ():  # by a process that was killed
             left.unlink()
-        facts = _decode_all(source, beside, size, resize)
-        beside.replace(folder / "pixels")
+        facts = _decode_all(source, unfinished, size, resize)
+        unfinished.replace(folder / "pixels")
         write_json(index, facts)
     finally:
-        beside.unlink(missing_ok=True)
+        unfinished.unlink(missing_ok=True)
         if held:
             held.close()
 

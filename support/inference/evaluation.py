@@ -15,8 +15,8 @@ def predict_classes(model, images, tile=None):
     With `tile` they are cut into overlapping squares of that side, which are blended.
     """
     if tile is None:
-        return list(np.argmax(devices.predict(model, images), axis=-1))
-    predict = functools.partial(devices.predict, model)
+        return list(np.argmax(devices.predict_batch(model, images), axis=-1))
+    predict = functools.partial(devices.predict_batch, model)
     bands = (predict_in_tiles(predict, image, tile) for image in images)
     return [np.concatenate([band.argmax(-1) for band in one]) for one in bands]
 

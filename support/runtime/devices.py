@@ -1,4 +1,4 @@
-"""The hardware that Keras computes on, and in which precision."""
+"""The hardware that Keras computes on, and the precision it computes in."""
 
 import atexit
 import contextlib
@@ -18,24 +18,33 @@ if BACKEND != "tensorflow":
 # XLA speeds a step up on a GPU and slows it down on a CPU. The other backends decide themselves.
 ON_CPU = BACKEND == "tensorflow" and not tf.config.get_visible_devices("GPU")
 JIT_COMPILE = False if ON_CPU else "auto"
-if ON_CPU:  # It rewrites the graph for seconds (a fifth of U2-Net's first step) and gains nothing.
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
 
 PRECISIONS = ["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 
 
+def optimize_for_cpu():
+    """On a CPU, keep TensorFlow from rewriting its graphs.
+
+    It takes seconds, a fifth of U2-Net's first step, and gains nothing.
+    """
+    if ON_CPU:
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+
+
 @functools.cache
 def accelerators():
-    """GPUs and TPUs that Keras computes on: list of (name, abilities).
+    """The GPUs and TPUs in this process's reach: list of (name, capability).
 
-    The latter is NVIDIA's compute capability, such as 8.0; infinite for TPUs, 0 for others.
+    The capability of an NVIDIA GPU is its compute capability, such as 8.0. For TPUs it is
+    infinite, for all others 0.
     """
     if BACKEND == "jax":
         import jax
 
-        found = [one for one in jax.devices() if one.platform != "cpu"]
         named = [
-            (one.device_kind, getattr(one, "compute_capability", one.platform)) for one in found
+            (found.device_kind, getattr(found, "compute_capability", found.platform))
+            for found in jax.devices()
+            if found.platform != "cpu"
         ]
     elif BACKEND == "torch":
         import torch
@@ -49,92 +58,100 @@ def accelerators():
     else:
         gpus = tf.config.get_visible_devices("GPU")
         named = [
-            (one.get("device_name", "GPU"), one.get("compute_capability", ()))
-            for one in map(tf.config.experimental.get_device_details, gpus)
+            (details.get("device_name", "GPU"), details.get("compute_capability", ()))
+            for details in map(tf.config.experimental.get_device_details, gpus)
         ]
-    return [(name, _number(abilities)) for name, abilities in named]
+    return [(name, _number(capability)) for name, capability in named]
 
 
-def _number(abilities):
-    if abilities == "tpu":
+def _number(capability):
+    if capability == "tpu":
         return float("inf")
     with contextlib.suppress(ValueError):
-        return float(abilities if isinstance(abilities, str) else ".".join(map(str, abilities)))
+        return float(capability if isinstance(capability, str) else ".".join(map(str, capability)))
     return 0.0
 
 
 def device():
-    """The hardware in words, whatever the number of its pieces."""
+    """The hardware in words, however many devices there are of a kind."""
     kinds = dict.fromkeys(name for name, _ in accelerators())
     return ", ".join(kinds) or f"CPU with {os.cpu_count()} cores"
 
 
 @functools.cache
 def device_count():
-    """How many devices train together, over all processes: GPUs or TPUs if there are any."""
+    """How many devices train together, over all processes: GPUs or TPUs, else CPUs."""
     if BACKEND == "jax":
         import jax
 
         return jax.device_count()
     if BACKEND == "torch":
-        return 1  # Keras' PyTorch trainer knows no more
+        return 1  # Keras' PyTorch trainer uses no more
     return len(_tensorflow_devices())
 
 
 def _tensorflow_devices():
     found = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    return [one.name for one in found]
+    return [logical.name for logical in found]
 
 
 def use_all():
-    """Let what is built from now on train on all devices, each of which takes its share of a batch.
+    """Train what is built from now on data-parallel on all devices.
 
-    Every device has a copy of the weights. With JAX, a batch is one whole in all else, too; with
-    TensorFlow, batch normalization and Dice loss see a device's share of it.
+    Every device has a copy of the weights and takes its share of each batch. With JAX, batch
+    normalization and Dice loss still see the whole batch; with TensorFlow, a device's share.
     """
     if device_count() > 1 and BACKEND == "jax":
-        # Pictures come as this process's share of the batch, not as the whole.
-        everywhere = keras.distribution.DataParallel(auto_shard_dataset=False)
-        keras.distribution.set_distribution(everywhere)
+        # The dataset yields this process's share of the batch already.
+        parallel = keras.distribution.DataParallel(auto_shard_dataset=False)
+        keras.distribution.set_distribution(parallel)
     elif device_count() > 1:
         scope = tf.distribute.MirroredStrategy(_tensorflow_devices()).scope()
         scope.__enter__()
         atexit.register(scope.__exit__, None, None, None)  # which also keeps it from being freed
 
 
-def use_own():
-    """Let what is built from now on run on this process's devices alone, without the others."""
+def use_local():
+    """Run what is built from now on without the other processes, on this one's own devices."""
     if BACKEND == "jax" and keras.distribution.distribution():
         import jax
 
-        own = [f"{one.platform}:{one.id}" for one in jax.local_devices()]
-        parallel = keras.distribution.DataParallel(devices=own, auto_shard_dataset=False)
-        keras.distribution.set_distribution(parallel if len(own) > 1 else None)
+        local = [f"{found.platform}:{found.id}" for found in jax.local_devices()]
+        parallel = keras.distribution.DataParallel(devices=local, auto_shard_dataset=False)
+        keras.distribution.set_distribution(parallel if len(local) > 1 else None)
 
 
-def predict(model, images):
-    """`model.predict_on_batch`, spread over all devices that this process can use alone."""
-    if BACKEND == "jax" and (spread := keras.distribution.distribution()):
-        count = spread.device_mesh.devices.size
+def predict_batch(model, images):
+    """`model.predict_on_batch`, spread over all devices of this process.
+
+    Args:
+        model: keras.Model from (N, H, W, 3) to one or more outputs.
+        images: float32 (N, H, W, 3), for any N above 0.
+
+    Returns:
+        What `model` gives for them, as NumPy arrays: (N, H, W, C) for a segmentation network.
+    """
+    if BACKEND == "jax" and (parallel := keras.distribution.distribution()):
+        count = parallel.device_mesh.devices.size
     else:
         count = device_count() if BACKEND == "tensorflow" else 1
     if count == 1:
         return model.predict_on_batch(images)
-    missing = -len(images) % count
+    missing = -len(images) % count  # every device takes as many
     filled = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
-    answers = model.predict(filled, batch_size=len(filled), verbose=0)
-    return keras.tree.map_structure(lambda one: one[: len(images)], answers)
+    outputs = model.predict(filled, batch_size=len(filled), verbose=0)
+    return keras.tree.map_structure(lambda output: output[: len(images)], outputs)
 
 
 def facts():
-    """What of the hardware decides the last bits of a result: dict for JSON."""
+    """What about the hardware decides the last bits of a result: dict for JSON."""
     facts = {"device": device(), "precision": keras.config.dtype_policy().name}
     # With JAX their number does not matter: a run goes on with more or fewer.
     return facts | ({"devices": device_count()} if BACKEND == "tensorflow" else {})
 
 
 def print_facts():
-    """Say on what the training runs, and what is there and not used."""
+    """Print what the training runs on, and which GPUs it leaves unused."""
     count = f"{device_count()} x " if device_count() > 1 else ""
     precision = keras.config.dtype_policy().name
     print(f"Device: {count}{device()}, Keras {keras.__version__} on {BACKEND}, {precision}")
@@ -143,22 +160,22 @@ def print_facts():
 
 
 def choose_precision(wanted):
-    """Make Keras compute in a precision, one of `PRECISIONS`, and keep weights in float32.
+    """Make Keras compute in a precision, one of `PRECISIONS`; weights stay float32.
 
-    Of a mixed precision, convolutions gain where the hardware has units for it: bfloat16 on TPUs
-    and NVIDIA GPUs from compute capability 8.0, float16, whose small range takes loss scaling,
-    from 7.0. `auto` takes what all devices have. On CPUs that is float32.
+    Mixed precision speeds convolutions up where the hardware has units for it: bfloat16 on TPUs
+    and on NVIDIA GPUs from compute capability 8.0; float16, whose small range needs loss scaling,
+    from 7.0. `auto` takes what all devices have, which on CPUs is float32.
 
     Micikevicius et al. 2018, "Mixed Precision Training", arXiv:1710.03740.
     """
     if wanted == "auto":
-        least = min((abilities for _, abilities in accelerators()), default=0)
+        least = min((capability for _, capability in accelerators()), default=0)
         wanted = "mixed_bfloat16" if least >= 8 else "mixed_float16" if least >= 7 else "float32"
     keras.config.set_dtype_policy(wanted)
 
 
 def unused_gpu():
-    """A line that says so if a GPU is in the machine and Keras does not use it, else ""."""
+    """A line that names a GPU in this machine that Keras does not use; "" if there is none."""
     if (there := len(accelerators())) > device_count():
         return f"Keras on {BACKEND} uses 1 of {there} GPUs. On TensorFlow or JAX it uses all."
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1")

@@ -1,37 +1,37 @@
-"""Files whole or not at all, and folders for one process alone."""
+"""Files that are written whole or not at all, and folders that one process has to itself."""
 
 import errno
 import json
 import os
 
-BESIDE = "unfinished-"
+UNFINISHED = "unfinished-"  # begins the name of a file that is being written
 
 
 def write(path, save):
-    """Write a file beside its place, then rename it: nobody ever finds half of it.
+    """Write a file under another name and then rename it, so that nobody ever finds half of it.
 
     Args:
         path: Path of the file.
-        save: callable that writes a file, given its Path; the name ends as that of `path`.
+        save: callable that writes a file, given its Path, which has the same suffix as `path`.
 
     Raises:
         OSError: the disk is full, the folder not writable or gone. What was there stays.
     """
-    beside = path.with_name(BESIDE + path.name)
-    save(beside)
-    with open(beside, "rb+") as file:
+    unfinished = path.with_name(UNFINISHED + path.name)
+    save(unfinished)
+    with open(unfinished, "rb+") as file:
         os.fsync(file.fileno())  # else a power loss could keep the new name and lose the content
-    beside.replace(path)
+    unfinished.replace(path)
 
 
 def write_json(path, content):
     """`write` a dict as JSON."""
     text = json.dumps(content, indent=2) + "\n"
-    write(path, lambda beside: beside.write_text(text, encoding="utf-8"))
+    write(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
 
 
 def lock(folder):
-    """Keep a folder for this process, until it closes the lock or ends, in whatever way.
+    """Lock a folder until this process closes the lock or ends, however it ends.
 
     Returns:
         open file, or None if another process has the folder.
@@ -39,7 +39,7 @@ def lock(folder):
     Raises:
         OSError: the disk knows no locks.
     """
-    file = open(folder / "lock", "ab")  # noqa: SIM115 (open as long as the process wants it)
+    file = open(folder / "lock", "ab")  # noqa: SIM115 (it stays open as long as the lock is held)
     try:
         try:
             import fcntl

@@ -1,4 +1,4 @@
-"""What decides the result of a run, and so tells two runs apart."""
+"""What decides the result of a run: settings, versions and code. Runs that differ in it differ."""
 
 import ast
 import hashlib
@@ -10,18 +10,15 @@ import keras
 import PIL  # noqa: F401  (its version counts: it decodes the user's pictures)
 
 _SUPPORT = Path(__file__).parent.parent
-_DECIDES_NOTHING = {
-    "runtime",
-    "inference",
-}  # rooms whose code has no say in what a training ends with
+_DECIDES_NOTHING = {"runtime", "inference"}  # rooms whose code does not change what is trained
 
 
 def settings(flags, facts):
-    """All that decides what a run ends with, as a dict for JSON.
+    """Everything that decides the result of a run, as a dict for JSON.
 
     Args:
         flags: Namespace of `parse_flags`.
-        facts: dict of what else decides.
+        facts: dict of what else decides: the data and the hardware.
     """
     backend = keras.backend.backend()
     found = versions("keras", "tensorflow", "numpy", "PIL", backend)
@@ -38,17 +35,17 @@ def versions(*libraries):
 
 
 def fingerprint(*paths):
-    """A few characters that change with what the code in any of the files does.
+    """A hash of what the code in some files does, 12 characters.
 
     Comments, docstrings, and functions that only draw or print (`plot_...`, `print_...`) do not
-    count: another caption must not throw a night of training away.
+    count: a new caption must not throw a night of training away.
     """
     digest = hashlib.sha256()
     for path in paths:
         tree = ast.parse(Path(path).read_bytes())
         for node in ast.walk(tree):
             if isinstance(getattr(node, "body", None), list):
-                node.body = [one for one in node.body if not _only_shows(one)]
+                node.body = [child for child in node.body if not _only_shows(child)]
         digest.update(ast.dump(tree).encode())
     return digest.hexdigest()[:12]
 
@@ -60,7 +57,7 @@ def _only_shows(node):
 
 
 def _code_that_decides():
-    """Paths of `common.py` and of the files of rooms that have a say and were imported."""
+    """Paths of `common.py` and of the imported files of all rooms that decide something."""
     names = [name.split(".") for name in sys.modules if name.startswith("support.")]
     files = [name[1:] for name in names if len(name) == 3 and name[1] not in _DECIDES_NOTHING]
     paths = sorted(_SUPPORT / room / f"{name}.py" for room, name in files)

@@ -1,4 +1,4 @@
-"""From a script's constants to checked flags."""
+"""Turns a script's constants into command-line flags and checks what they are set to."""
 
 import argparse
 import os
@@ -11,14 +11,14 @@ from support.runtime.devices import PRECISIONS
 DATASETS = ("oxford_iiit_pet", "synthetic")
 
 
-def _no_dataset(value):
+def _dataset_refusal(value):
     known = value in DATASETS or (value.strip() and os.path.isdir(os.path.expanduser(value)))
     return None if known else f"one of {', '.join(DATASETS)} or a folder that exists"
 
 
-# What every script allows, by flag name; `parse_flags` explains the forms.
+# What every script allows, by the name of the flag. `parse_flags` says what the values mean.
 SHARED_LIMITS = {
-    "dataset": _no_dataset,
+    "dataset": _dataset_refusal,
     "fit": ["resize", "tiles"],
     "precision": PRECISIONS,
     "data_dir": str,
@@ -34,7 +34,7 @@ SHARED_LIMITS = {
 }
 
 # Flags that go with --predict: default and help.
-_USE = {
+_WITH_PREDICT = {
     "model": ("", "the model to use, a file or a run's folder (default: the newest finished run)"),
     "output": ("predictions", "folder of the masks and overlays (default: predictions)"),
     "probabilities": (False, "keep the probabilities of all classes, too, as NAME.npz"),
@@ -42,7 +42,7 @@ _USE = {
     "overwrite": (False, "replace results that are there"),
 }
 
-# Without these nothing can be loaded or kept. The others are looked for in the script.
+# `common` and `support` read these; which others a script reads is looked up in its source.
 _NEEDED = ("dataset", "data_dir", "runs_dir", "image_size", "batch_size", "seed", "patience")
 _NEEDED += ("augmentation", "fit", "precision")
 
@@ -57,14 +57,15 @@ def parse_flags(script, limits, arguments=None):
         script: dict, the script's `globals()`.
         limits: dict from flag name (`image_size`) to what it may be: a `range` of whole
             numbers, a tuple `(lowest, highest)` of numbers, a list of choices, `str` for any
-            text, or a function from a value to what it must be (None: it is). Comes on top of
-            `SHARED_LIMITS`; without an entry, anything goes.
+            text but an empty one, or a function that returns None for a value that can work,
+            and else what it must be, in words. Adds to `SHARED_LIMITS`; without an entry,
+            anything goes.
         arguments: list of str, in place of `sys.argv[1:]`.
 
     Returns:
-        argparse.Namespace with one attribute per constant, in lower case, and `script`, its path;
-        `predict`, `model`, `output`, `probabilities`, `mirrored` and `overwrite` are there if
-        photos are to be labelled, else `predict` alone, an empty list.
+        argparse.Namespace with an attribute for each constant, in lower case; `script`, the path
+        of the script; and `predict`, a list of photos, which is empty in a training. If it is
+        not, also `model`, `output`, `probabilities`, `mirrored` and `overwrite`.
 
     Raises:
         SystemExit: status 2 and one line on stderr, for an unknown flag, a refused value or a
@@ -86,13 +87,15 @@ def parse_flags(script, limits, arguments=None):
             is_number = isinstance(limits.get(name.lower()), tuple)
             kind = {"type": float if is_number else type(default), "metavar": ""}
         parser.add_argument(_flag(name), default=default, help=about, **kind)
-    use = parser.add_argument_group("to use a trained model instead of training one")
-    use.add_argument("--predict", nargs="+", default=[], metavar="PHOTO", help="photos or folders")
-    for name, (default, about) in _USE.items():
+    group = parser.add_argument_group("to use a trained model instead of training one")
+    group.add_argument(
+        "--predict", nargs="+", default=[], metavar="PHOTO", help="photos or folders"
+    )
+    for name, (default, about) in _WITH_PREDICT.items():
         kind = {"action": "store_true"} if default is False else {"metavar": ""}
-        use.add_argument(_flag(name), default=default, help=about, **kind)
+        group.add_argument(_flag(name), default=default, help=about, **kind)
     flags = parser.parse_args(arguments)
-    for name, (default, _) in _USE.items() if not flags.predict else ():
+    for name, (default, _) in _WITH_PREDICT.items() if not flags.predict else ():
         if vars(flags).pop(name) != default:
             refuse(f"{_flag(name)} goes with --predict, and there is none")
     for name in (*_NEEDED, *re.findall(r"\bflags\.(\w+)", source)):
@@ -110,7 +113,7 @@ def parse_flags(script, limits, arguments=None):
 
 
 def refuse(message):
-    """End the program because of its flags: one line on stderr, status 2."""
+    """End the program because its flags cannot work: one line on stderr, status 2."""
     print(f"{Path(sys.argv[0]).name}: {message} (--help lists all flags)", file=sys.stderr)
     sys.exit(2)
 

@@ -13,7 +13,7 @@ import time
 from support.runtime.devices import BACKEND
 from support.runtime.files import write
 from support.runtime.startup import UserError
-from support.training.checkpoint_file import load, of_first, save
+from support.training.checkpoint_file import broadcast_checkpoint, load, save
 
 import keras
 import numpy as np
@@ -51,8 +51,8 @@ class Checkpoint(keras.callbacks.Callback):
         self.stage, self.arrays, self.best, self.last = -1, None, None, None
         if folder:
             self._take_up()
-        self.progress, self.arrays = of_first(self.progress, self.arrays)
-        _, self.best = of_first(None, self.best)
+        self.progress, self.arrays = broadcast_checkpoint(self.progress, self.arrays)
+        _, self.best = broadcast_checkpoint(None, self.best)
 
         goal = {"monitor": f"val_{metric}", "mode": "max", "patience": patience}
         self.stopping = keras.callbacks.EarlyStopping(**goal) if patience else None

@@ -30,13 +30,13 @@ def _unpack(file):
         return progress, [found[str(number)] for number in range(len(found.files) - 1)]
 
 
-def of_first(progress, arrays):
-    """What process 0 has of both, if there are others. No arrays come as None."""
-    if distributed.count() == 1:
+def broadcast_checkpoint(progress, arrays):
+    """Both as process 0 has them, in every process. No arrays come as None."""
+    if distributed.process_count() == 1:
         return progress, arrays
     packed = io.BytesIO()
     _pack(packed, arrays or [], progress)
-    progress, arrays = _unpack(io.BytesIO(distributed.from_first(packed.getvalue())))
+    progress, arrays = _unpack(io.BytesIO(distributed.broadcast(packed.getvalue())))
     return progress, arrays or None
 
 

@@ -21,7 +21,7 @@ import keras
 
 def set_up(flags):
     """Find other processes and all devices, seed, choose the precision; refuse what cannot be."""
-    distributed.join(flags)
+    distributed.initialize(flags)
     keras.utils.set_random_seed(flags.seed)
     devices.choose_precision(flags.precision)
     count = devices.device_count()
@@ -59,9 +59,9 @@ class Run:
     def __init__(self, network, flags, data, metric="mean_iou"):
         self.flags, self.data, self.metric = flags, data, metric
         used = settings(flags, {"data": data.identity, **devices.facts()})
-        distributed.agree(used)
+        distributed.check_same(used)
         self.folder = self._lock = None
-        if distributed.is_first():  # who alone writes
+        if distributed.is_main_process():  # who alone writes
             self.folder, self._lock = run_folder.begin(flags.runs_dir, network, used)
         checkpoint = Checkpoint(self.folder, metric, flags.patience)
         self.progress = progress = checkpoint.progress
@@ -88,11 +88,11 @@ class Run:
         Returns:
             keras.Model that was saved: it computes in float32 and has no optimizer.
         """
-        devices.use_own()
+        devices.use_local()
         model = in_float32(keras.Model(model.input, model.outputs[0], name=model.name))
         classes = zip(self.data.class_names, self.data.class_colors, strict=True)
         facts = {"classes": [{"name": name, "color": color} for name, color in classes]}
-        if distributed.is_first():
+        if distributed.is_main_process():
             facts |= self._fit()
             write(self.folder / "model.keras", functools.partial(save_model, model, facts))
         model.compile(jit_compile=JIT_COMPILE)

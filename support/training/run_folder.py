@@ -7,10 +7,10 @@ import time
 from datetime import datetime
 from pathlib import Path
 
-from support.runtime.files import BESIDE, lock, write_json
+from support.runtime.files import UNFINISHED, lock, write_json
 from support.runtime.startup import UserError
 
-_ONLY_UNFINISHED = ("checkpoint*.npz", "best.npz", "lock", f"{BESIDE}*")
+_ONLY_UNFINISHED = ("checkpoint*.npz", "best.npz", "lock", f"{UNFINISHED}*")
 
 
 def begin(runs_dir, network, used):
