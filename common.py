@@ -138,7 +138,7 @@ def load_oxford_iiit_pet(data_dir):
     Raises:
         UserError: it is neither prepared nor can it be downloaded.
     """
-    builder = network.prepare("oxford_iiit_pet", "Oxford-IIIT Pet", data_dir)
+    builder = network.open_dataset("oxford_iiit_pet", "Oxford-IIIT Pet", data_dir)
     features = {name: builder.info.features[name] for name in ("image", "segmentation_mask")}
 
     def decode(record, at_least, records):

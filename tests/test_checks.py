@@ -117,7 +117,7 @@ def test_a_download_goes_on_after_a_silence(server, tmp_path):
         def _generate_examples(self, path):
             yield 0, {"bytes": len(path.read_bytes())}
 
-    builder = network.prepare("slow_pets", "Slow Pets", str(tmp_path))
+    builder = network.open_dataset("slow_pets", "Slow Pets", str(tmp_path))
     assert [int(row["bytes"]) for row in builder.as_dataset("train")] == [len(SLOW)]
 
 

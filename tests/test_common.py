@@ -227,6 +227,7 @@ def test_a_failing_download_is_told_in_words(tmp_path, monkeypatch):
         raise ConnectionError("no route to host")
 
     monkeypatch.setattr(tfds.download.DownloadManager, "download_and_extract", fail)
+    monkeypatch.setattr(common.network, "check_network", lambda url: None)
     with pytest.raises(common.UserError) as stopped:
         common.load_oxford_iiit_pet(str(tmp_path))
     message = str(stopped.value)

@@ -1,5 +1,6 @@
 """Which run is continued, and files that are whole or not there."""
 
+import errno
 import json
 import os
 import sys
@@ -56,7 +57,7 @@ def test_without_unix_locks_those_of_windows_keep_the_folder(monkeypatch, tmp_pa
     def locking(descriptor, mode, count):
         assert (mode, count) == ("without waiting", 1)
         if os.fstat(descriptor).st_ino in taken:
-            raise OSError(36, "Resource deadlock avoided")
+            raise PermissionError(errno.EACCES, "Permission denied")
         taken[os.fstat(descriptor).st_ino] = descriptor
 
     msvcrt = SimpleNamespace(locking=locking, LK_NBLCK="without waiting")
@@ -67,7 +68,10 @@ def test_without_unix_locks_those_of_windows_keep_the_folder(monkeypatch, tmp_pa
 
 
 def test_a_disk_without_locks_is_told(monkeypatch, tmp_path, capsys):
-    monkeypatch.setattr(run_folder, "lock", lambda folder: None)
+    def no_locks(folder):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(run_folder, "lock", no_locks)
     folder, lock = run_folder.new_folder(tmp_path)
     assert lock is None
     assert f"The disk of {folder} knows no locks" in capsys.readouterr().out

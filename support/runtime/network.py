@@ -37,7 +37,7 @@ def check_network(url, seconds=20):
         raise OSError(problem)
 
 
-def prepare(name, title, data_dir):
+def open_dataset(name, title, data_dir):
     """The tfds builder of a dataset, which is downloaded and prepared if it is not there.
 
     Raises:
