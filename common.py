@@ -23,9 +23,7 @@ from support.inference.label_photos import label_photos
 from support.inference.model_file import in_float32
 from support.inference.overlay import lay_over, legend
 from support.runtime import distributed, network
-
-# For the scripts, which import nothing else of ours.
-from support.runtime.devices import JIT_COMPILE  # noqa: F401
+from support.runtime.devices import JIT_COMPILE  # noqa: F401  (for the scripts, as below)
 from support.runtime.files import write
 from support.runtime.flags import parse_flags, refuse  # noqa: F401
 from support.runtime.startup import VERBOSE, UserError, launch  # noqa: F401
@@ -39,8 +37,7 @@ import tensorflow as tf
 from keras import ops
 from matplotlib.figure import Figure
 from PIL import Image
-
-AUTOTUNE = tf.data.AUTOTUNE
+from tensorflow.data import AUTOTUNE
 
 # --- Data -----------------------------------------------------------------------------------
 
@@ -85,8 +82,7 @@ def load_data(flags):
         source = load_folder(flags.dataset)
 
     # Decoded, checked and resized once, into a file that is mapped into memory.
-    tile = flags.image_size if flags.fit == "tiles" else None
-    size = None if tile else flags.image_size
+    tile, size = (flags.image_size, None) if flags.fit == "tiles" else (None, flags.image_size)
     pictures, facts = prepare(source, Path(flags.runs_dir) / "prepared", size, resize)
 
     counts = {name: len(some) for name, some in pictures.items()}
@@ -96,10 +92,8 @@ def load_data(flags):
     if tile:
         train, validation = Tiles(train, tile), Tiles(validation, tile)
     if len(train) < flags.batch_size or not validation or not test:
-        raise UserError(
-            f"{flags.dataset} is too small: {counted} pictures. --batch-size "
-            f"{flags.batch_size} needs as many to train on, and one each to validate and test."
-        )
+        needed = f"--batch-size {flags.batch_size} needs as many to train on, and one in each other"
+        raise UserError(f"{flags.dataset} is too small: {counted} pictures. {needed} split.")
 
     epochs = Epochs(len(train), flags.batch_size, flags.seed)
     train = (
@@ -139,33 +133,21 @@ def load_oxford_iiit_pet(data_dir):
         UserError: it is neither prepared nor can it be downloaded.
     """
     builder = network.open_dataset("oxford_iiit_pet", "Oxford-IIIT Pet", data_dir)
-    features = {name: builder.info.features[name] for name in ("image", "segmentation_mask")}
-
-    def decode(record, at_least, records):
-        try:
-            image, trimap = (
-                feature.decode_example(record[name]).numpy() for name, feature in features.items()
-            )
-            if image.shape[:2] != trimap.shape[:2]:
-                raise ValueError(f"{image.shape[:2]} pixels, its mask {trimap.shape[:2]}")
-            if trimap.min() < 1 or trimap.max() > 3:
-                raise ValueError(f"its mask goes from {trimap.min()} to {trimap.max()}, not 1 to 3")
-        except (ValueError, tf.errors.OpError) as error:
-            raise ValueError(records.damage(records.name(record), error)) from error
-        return image, trimap - 1, None
 
     def split(name):
-        records = Records(builder, name, pictures=features)
-        return Split(records, functools.partial(decode, records=records))
+        records = Records(builder, name, "image", "segmentation_mask", values=(1, 3))
 
+        def decode(record, at_least):
+            image, trimap = records.decode(record)
+            return image, trimap - 1, None
+
+        return Split(records, decode)
+
+    splits = {"train": "train[:90%]", "validation": "train[90%:]", "test": "test"}
     return Source(
         title="Oxford-IIIT Pet",
         stamp=stamp_of(path for split in builder.info.splits.values() for path in split.filepaths),
-        splits={
-            "train": split("train[:90%]"),
-            "validation": split("train[90%:]"),
-            "test": split("test"),
-        },
+        splits={name: split(official) for name, official in splits.items()},
     )
 
 
@@ -178,9 +160,9 @@ def resize(image, mask, size):
     Returns:
         uint8 (size, size, 3) and uint8 (size, size, 1).
     """
-    square, nearest = (size, size), Image.Resampling.NEAREST
-    image = Image.fromarray(image).resize(square, Image.Resampling.BILINEAR, reducing_gap=3)
-    mask = Image.fromarray(mask[..., 0]).resize(square, nearest)
+    smoothly, nearest = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
+    image = Image.fromarray(image).resize((size, size), smoothly, reducing_gap=3)
+    mask = Image.fromarray(mask[..., 0]).resize((size, size), nearest)
     return np.array(image), np.array(mask)[..., None]
 
 
@@ -275,18 +257,19 @@ def scores_from_confusion(confusion, class_names):
     Returns:
         dict with `mean_iou`, `iou`, `mean_dice`, `dice`, `pixel_accuracy`.
     """
-    hits = np.diag(confusion)
-    sizes = confusion.sum(axis=0) + confusion.sum(axis=1)
-    seen = sizes > 0
-    iou = hits[seen] / (sizes - hits)[seen]
-    dice = 2 * hits[seen] / sizes[seen]
-    by_name = dict.fromkeys(class_names)
-    present = [name for name, there in zip(class_names, seen, strict=True) if there]
+    hits, sizes = np.diag(confusion), confusion.sum(axis=0) + confusion.sum(axis=1)
+    with np.errstate(invalid="ignore"):  # 0 / 0, of a class without either
+        iou, dice = hits / (sizes - hits), 2 * hits / sizes
+
+    def by_name(scores):
+        named = zip(class_names, scores.tolist(), strict=True)
+        return {name: None if np.isnan(score) else score for name, score in named}
+
     return {
-        "mean_iou": float(iou.mean()),
-        "iou": by_name | dict(zip(present, iou.tolist(), strict=True)),
-        "mean_dice": float(dice.mean()),
-        "dice": by_name | dict(zip(present, dice.tolist(), strict=True)),
+        "mean_iou": float(np.nanmean(iou)),
+        "iou": by_name(iou),
+        "mean_dice": float(np.nanmean(dice)),
+        "dice": by_name(dice),
         "pixel_accuracy": float(hits.sum() / confusion.sum()),
     }
 
@@ -300,10 +283,9 @@ def finish(run, model, attention=None):
             best weights. Of several outputs only the first counts.
         attention: the model's tensor of attention scores, which `plot_attention` draws, if any.
     """
-    data = run.data
     if attention is not None:
         attention = in_float32(keras.Model(model.input, attention))
-    model = run.keep(model)
+    data, model = run.data, run.keep(model)
     confusions = evaluate(model, data.test, len(data.class_names), data.tile)
     confusion = distributed.all_reduce_sum(confusions.sum(axis=0))
     scores = scores_from_confusion(confusion, data.class_names)
@@ -330,15 +312,15 @@ def plot_predictions(path, model, data, confusions, title, rows=6):
         title: str, above the figure.
         rows: number of pictures, spread evenly over the ranks.
     """
-    judged = [number for number, one in enumerate(confusions) if one.any()]  # not void all over
-    if not judged:
-        return
     scores = {
-        number: scores_from_confusion(confusions[number], data.class_names)["mean_iou"]
-        for number in judged
+        number: scores_from_confusion(confusion, data.class_names)["mean_iou"]
+        for number, confusion in enumerate(confusions)
+        if confusion.any()  # else it is void all over
     }
-    ranks = np.unique(np.linspace(0, len(judged) - 1, rows).round().astype(int))
-    chosen = np.array(sorted(judged, key=scores.get, reverse=True))[ranks]
+    if not scores:
+        return
+    ranks = np.unique(np.linspace(0, len(scores) - 1, rows).round().astype(int))
+    chosen = np.array(sorted(scores, key=scores.get, reverse=True))[ranks]
     pictures = enumerate(data.test.unbatch().as_numpy_iterator())
     shown = {number: picture for number, picture in pictures if number in chosen}
     colors, seen = palette(data.class_colors) / 255, set()
@@ -349,10 +331,10 @@ def plot_predictions(path, model, data, confusions, title, rows=6):
         image, mask = shown[number]
         (predicted,) = predict_classes(model, image[None], data.tile)
         step = 1 + max(predicted.shape) // 1000  # no panel shows more pixels than that
-        image, mask, predicted = (one[::step, ::step] for one in (image, mask[..., 0], predicted))
+        image, mask, predicted = (x[::step, ::step] for x in (image, mask[..., 0], predicted))
         seen |= {*np.unique(mask), *np.unique(predicted)}
         panels = {
-            f"picture, rank {rank + 1} of {len(judged)}": image,
+            f"picture, rank {rank + 1} of {len(scores)}": image,
             "truth": colors[mask],
             f"prediction, IoU {scores[number]:.2f}": colors[predicted],
             "overlay": lay_over(image, predicted, data.class_names, data.class_colors),
@@ -364,9 +346,6 @@ def plot_predictions(path, model, data, confusions, title, rows=6):
     figure.suptitle(f"{title}: test pictures from best to worst")
     legend(figure, data.class_names, data.class_colors, seen)
     write(path, figure.savefig)
-
-
-# --- Use --------------------------------------------------------------------------------------
 
 
 def predict(network, flags):

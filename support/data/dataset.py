@@ -80,11 +80,13 @@ class Records:
     Args:
         builder: tfds.core.DatasetBuilder, prepared, with a feature `file_name`.
         split: str, such as "train[:90%]".
-        pictures: names of the features that are left as the bytes of a file.
+        image, mask: names of the features that are left as the bytes of a file.
+        values: (lowest, highest) that a mask may have.
     """
 
-    def __init__(self, builder, split, pictures):
-        self._builder, self._split, self._pictures = builder, split, pictures
+    def __init__(self, builder, split, image, mask, values):
+        self._builder, self._split, self._values = builder, split, values
+        self._features = {name: builder.info.features[name] for name in (image, mask)}
 
     def __len__(self):
         return self._builder.info.splits[self._split].num_examples
@@ -93,25 +95,46 @@ class Records:
         import tensorflow_datasets as tfds  # here, because other pictures do without it
 
         options = tfds.ReadConfig(try_autocache=False)  # each is read once
-        undecoded = dict.fromkeys(self._pictures, tfds.decode.SkipDecoding())
+        undecoded = dict.fromkeys(self._features, tfds.decode.SkipDecoding())
         records = self._builder.as_dataset(self._split, decoders=undecoded, read_config=options)
         count, last = 0, ""
         try:
             for record in records:
                 yield record
-                count, last = count + 1, f" ({self.name(record)})"
+                count, last = count + 1, f" ({_file_name(record)})"
             if count < len(self):
                 raise ValueError(f"the files end, but should have {len(self)} pictures")
         except (tf.errors.OpError, ValueError) as error:
             where = f"{self._split}, after {count} pictures{last}"
-            raise UserError(self.damage(where, error)) from error
+            raise UserError(self._damage(where, error)) from error
 
-    def name(self, record):
-        """The name that a picture had before tfds prepared it."""
-        return record["file_name"].numpy().decode()
+    def decode(self, record):
+        """uint8 (H, W, 3) and (H, W, 1) of a record.
 
-    def damage(self, where, error):
+        Raises:
+            ValueError: one is damaged, or the mask does not fit the picture.
+        """
+        try:
+            image, mask = (
+                feature.decode_example(record[name]).numpy()
+                for name, feature in self._features.items()
+            )
+            if image.shape[:2] != mask.shape[:2]:
+                raise ValueError(f"{image.shape[:2]} pixels, its mask {mask.shape[:2]}")
+            lowest, highest = self._values
+            if mask.min() < lowest or mask.max() > highest:
+                found = f"its mask goes from {mask.min()} to {mask.max()}"
+                raise ValueError(f"{found}, not {lowest} to {highest}")
+        except (ValueError, tf.errors.OpError) as error:
+            raise ValueError(self._damage(_file_name(record), error)) from error
+        return image, mask
+
+    def _damage(self, where, error):
         """Two lines for the user: what is damaged, and what to do."""
         path, why = self._builder.data_path, getattr(error, "message", reason(error))
         why = re.sub(r"\{\{.*?\}\} | \[Op:.*", "", why)  # names of TensorFlow's own functions
         return f"Oxford-IIIT Pet is damaged: {where}: {why}\nDelete {path}: it comes back."
+
+
+def _file_name(record):
+    return record["file_name"].numpy().decode()

@@ -32,6 +32,7 @@ def set_up(flags):
         )
     devices.use_all()
     batch_norm.use_fused_kernel()
+    use_in_figures()
 
 
 class Run:
@@ -116,7 +117,6 @@ class Run:
             "train_seconds": round(progress["seconds"], 1),
             "images_per_second": round(rate, 2),
         }
-        use_in_figures()
         plot_history(self.folder / "history.csv", title, self.metric, progress["stages"])
         # Last, because who has metrics is a finished run.
         write_json(self.folder / "metrics.json", metrics)
