@@ -226,8 +226,8 @@ def test_a_large_photo_has_no_seams_and_no_stairs(predict, fit, side):
     wanted = ids
     if fit == "resize":
         model = keras.models.load_model(RUN / "model.keras")
-        square = tf.round(tf.image.resize(PAINT[ids], (side, side), antialias=True)) / 255
-        small = model.predict_on_batch(square[None].numpy())[0]
+        square, _ = common.resize(PAINT[ids], ids[..., None], side)
+        small = model.predict_on_batch(np.float32(square)[None] / 255)[0]
         wanted = tf.image.resize(small, ids.shape).numpy().argmax(-1)
         stairs = tf.image.resize(small.argmax(-1)[..., None], ids.shape, "nearest")[..., 0]
         assert (wanted != ids).mean() < (stairs.numpy() != ids).mean() / 2

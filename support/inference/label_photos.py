@@ -1,6 +1,5 @@
 """Masks for photos: what `--predict` does."""
 
-import collections
 import errno
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from support.inference.photo_paths import find_photos, places
 from support.inference.sliding_window import predict_in_tiles
 from support.runtime.files import write
 from support.runtime.startup import VERBOSE, UserError
+from support.runtime.threads import map_ahead
 
 import keras
 import numpy as np
@@ -23,15 +23,15 @@ _BATCH_PIXELS = 30_000_000  # unless they are large
 _BAND_VALUES = 2**24  # probabilities at once, where they are brought to the photo's size
 
 
-def label_photos(network, flags, fit):
+def label_photos(network, flags, preprocess):
     """Write a mask and an overlay for each photo.
 
     Args:
         network: str, whose newest finished run is used if `flags.model` names none.
         flags: Namespace with `predict` (list of files, folders and patterns), `model`, `output`,
             `probabilities`, `mirrored`, `overwrite` and `runs_dir`.
-        fit: callable from uint8 (H, W, 3) and the side of a square to float32 (S, S, 3), as in
-            training; given None as the side, it keeps the size.
+        preprocess: callable from the path of a photo and the side of a square, pixels, to float32
+            (side, side, 3), as in training; given None as the side, to (H, W, 3).
 
     Raises:
         UserError: there is no model or no room; or, after all others are done, a photo that
@@ -62,8 +62,10 @@ def label_photos(network, flags, fit):
     try:
         output.mkdir(parents=True, exist_ok=True)
         if jobs:
-            predict = _with_mirror_image(model) if flags.mirrored else model.predict_on_batch
-            labelled = _label(predict, facts, jobs, flags.probabilities, fit, problems)
+            predict_batch = model.predict_on_batch
+            if flags.mirrored:
+                predict_batch = _with_mirror_image(model)
+            labelled = _label(predict_batch, facts, jobs, flags.probabilities, preprocess, problems)
     except OSError as error:
         raise UserError(f"--output {output}: {error}") from error
     print(f"{labelled} of {len(photos)} photos are labelled in {output}")
@@ -89,8 +91,8 @@ def _with_mirror_image(model):
     return predict
 
 
-def _label(predict, facts, jobs, keep_probabilities, fit, problems):
-    """Label photos batch by batch; how many it were."""
+def _label(predict_batch, facts, jobs, keep_probabilities, preprocess, problems):
+    """Label photos batch by batch; return the number of labelled photos."""
     size, classes = facts["image_size"], facts["classes"]
     names, colors = ([one[key] for one in classes] for key in ("name", "color"))
     bar = keras.utils.Progbar(len(jobs), verbose=VERBOSE, unit_name="photo")
@@ -98,7 +100,7 @@ def _label(predict, facts, jobs, keep_probabilities, fit, problems):
     def load(job):
         try:
             image = read_image(job[0])
-            return job, image, fit(image, None if tiled else size)
+            return job, image, preprocess(job[0], None if tiled else size)
         except ValueError as error:
             problems.append(str(error))
             bar.add(1)
@@ -129,13 +131,13 @@ def _label(predict, facts, jobs, keep_probabilities, fit, problems):
 
     tiled, labelled = facts["fit"] == "tiles", 0
     with ThreadPoolExecutor() as threads:
-        for batch in _batches(filter(None, _ahead(load, jobs, threads))):
-            loaded, images, fitted = zip(*batch, strict=True)
+        for batch in _batches(filter(None, map_ahead(load, jobs, threads))):
+            loaded, images, preprocessed = zip(*batch, strict=True)
             if tiled:
-                bands = [predict_in_tiles(predict, one, size) for one in fitted]
+                bands = [predict_in_tiles(predict_batch, image, size) for image in preprocessed]
                 finished = map(finish, loaded, images, bands)
             else:
-                small = predict(np.stack(fitted))
+                small = predict_batch(np.stack(preprocessed))
                 bands = map(_enlarged, small, [image.shape[:2] for image in images])
                 finished = threads.map(finish, loaded, images, bands)
             labelled += sum(finished)
@@ -155,16 +157,6 @@ def _enlarged(probabilities, size):
             translation=(-float(top), 0.0),
             kernel_type="triangle",
         )[0].numpy()
-
-
-def _ahead(function, items, threads, count=4):
-    """Like `map`, a few items ahead in other threads and no more, so that memory is bounded."""
-    waiting = collections.deque()
-    for item in items:
-        waiting.append(threads.submit(function, item))
-        if len(waiting) > count:
-            yield waiting.popleft().result()
-    yield from (one.result() for one in waiting)
 
 
 def _batches(loaded):
