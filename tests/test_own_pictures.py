@@ -10,11 +10,9 @@ import common
 from support.data import prepared
 from support.data.folder import load_folder
 from support.data.folder_splits import cut, find_splits
-from support.inference import overlay
 from support.runtime import startup
 from support.runtime.startup import UserError
 
-import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -545,18 +543,3 @@ def test_a_picture_that_vanishes_while_training_is_named(
     monkeypatch.setattr(signal, "signal", lambda *arguments: None)
     with pytest.raises(UserError, match=r"^\S+images/\d\d.png: .*No such file.*\nThe same command"):
         startup.launch(main)
-
-
-def test_class_names_may_be_chinese(monkeypatch):
-    """The font that is tried here comes with matplotlib: not every machine has a Chinese one."""
-    overlay.east_asian.cache_clear()
-    monkeypatch.setattr(overlay, "_CANDIDATES", ("None Such", "DejaVu Sans Mono"))
-    assert overlay.for_overlays(["road", "\u9053\u8def"], 20).getname()[0] == "DejaVu Sans Mono"
-    assert overlay.for_overlays(["road"], 20).getname()[0] != "DejaVu Sans Mono"
-    with matplotlib.rc_context():
-        overlay.use_in_figures()
-        assert matplotlib.rcParams["font.family"] == ["DejaVu Sans", "DejaVu Sans Mono"]
-    monkeypatch.setattr(overlay, "_CANDIDATES", ())
-    overlay.east_asian.cache_clear()
-    assert overlay.for_overlays(["\u9053"], 20).size == 20
-    overlay.east_asian.cache_clear()

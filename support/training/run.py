@@ -5,7 +5,7 @@ import functools
 import json
 
 from support.inference.model_file import in_float32, save_model
-from support.inference.overlay import use_in_figures
+from support.inference.overlay import set_figure_font
 from support.runtime import devices, distributed
 from support.runtime.devices import JIT_COMPILE
 from support.runtime.files import write, write_json
@@ -116,7 +116,7 @@ class Run:
             "train_seconds": round(progress["seconds"], 1),
             "images_per_second": round(rate, 2),
         }
-        use_in_figures()
+        set_figure_font()
         plot_history(self.folder / "history.csv", title, self.metric, progress["stages"])
         # Last, because who has metrics is a finished run.
         write_json(self.folder / "metrics.json", metrics)
