@@ -9,10 +9,8 @@ import common
 from support.data.folder import load_folder
 from support.data.folder_splits import cut, find_splits
 from support.data.prepared import prepare
-from support.inference import overlay
 from support.runtime.startup import UserError
 
-import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -521,18 +519,3 @@ def test_folders_that_are_missing_or_contradict_each_other_are_named(tmp_path, f
     with pytest.raises(UserError, match=fault) as stopped:
         load(tmp_path)
     assert str(stopped.value).startswith(str(tmp_path))
-
-
-def test_class_names_may_be_chinese(monkeypatch):
-    """The font that is tried here comes with matplotlib: not every machine has a Chinese one."""
-    overlay.east_asian.cache_clear()
-    monkeypatch.setattr(overlay, "_CANDIDATES", ("None Such", "DejaVu Sans Mono"))
-    assert overlay.for_overlays(["road", "\u9053\u8def"], 20).getname()[0] == "DejaVu Sans Mono"
-    assert overlay.for_overlays(["road"], 20).getname()[0] != "DejaVu Sans Mono"
-    with matplotlib.rc_context():
-        overlay.use_in_figures()
-        assert matplotlib.rcParams["font.family"] == ["DejaVu Sans", "DejaVu Sans Mono"]
-    monkeypatch.setattr(overlay, "_CANDIDATES", ())
-    overlay.east_asian.cache_clear()
-    assert overlay.for_overlays(["\u9053"], 20).size == 20
-    overlay.east_asian.cache_clear()

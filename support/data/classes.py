@@ -13,11 +13,11 @@ _VOID_NAMES = ("void", "ignore")  # with a color: what is neither trained on nor
 
 
 def read_classes(path, problems):
-    """Names and colors of the classes, a class a line: `name`, or `name RED GREEN BLUE`.
+    """Read the names and colors of the classes, one a line: `name`, or `name RED GREEN BLUE`.
 
     Args:
-        path: Path, of a file that need not be there.
-        problems: list of str, to which is added what is wrong with the file.
+        path: Path of a file, which may be missing.
+        problems: list of str, which gets a line for each fault of the file.
 
     Returns:
         list of str or None, the names in the order of the ids; dict or None, from
@@ -40,17 +40,18 @@ def read_classes(path, problems):
             *words, red, green, blue = words
             color = int(red), int(green), int(blue)
         name = " ".join(words)
+        is_void = name.lower() in _VOID_NAMES
         if name in names or color in colors or max(color, default=0) > 255:
             problems.append(f"{path}, line {number}: twice there, or a color beyond 255: {line}")
         if color:
-            colors[color] = VOID if name.lower() in _VOID_NAMES else len(names)
-        if name.lower() not in _VOID_NAMES:
+            colors[color] = VOID if is_void else len(names)
+        if not is_void:
             names.append(name)
         elif not color:
             problems.append(f"{path}, line {number}: {name} takes a color; as a number it is 255")
     if problems:
         return None, None
-    if colors and len(names) > len([one for one in colors.values() if one != VOID]):
+    if colors and len(names) > sum(class_id != VOID for class_id in colors.values()):
         problems.append(f"{path}: gives some classes a color and others none")
     if not 2 <= len(names) <= VOID:
         problems.append(f"{path}: has {len(names)} classes; 2 to {VOID} can be told apart")
@@ -58,18 +59,22 @@ def read_classes(path, problems):
 
 
 def example(folder, counts, names):
-    """What to write into classes.txt, in words, for masks in colors that it does not explain.
+    """Say what to write into classes.txt, for masks in colors that it does not explain.
 
     Args:
-        folder: Path. counts: Counter of pixels by (red, green, blue).
-        names: list of those that classes.txt has, without colors; or None.
+        folder: Path of the folder that has or needs the file.
+        counts: Counter of pixels by (red, green, blue).
+        names: list of the names that classes.txt has, without colors; or None.
+
+    Returns:
+        str of several lines.
     """
-    found = counts.most_common(12)
+    most_common = counts.most_common(12)
     lines = [
         f"    class{number} {red} {green} {blue}"
-        for number, ((red, green, blue), _) in enumerate(found)
+        for number, ((red, green, blue), _) in enumerate(most_common)
     ]
-    if len(counts) > len(found):
+    if len(counts) > len(most_common):
         lines.append(
             f"    ... {len(counts)} colors in all. So many? Then JPEG or smoothing made them."
         )
@@ -85,30 +90,44 @@ def example(folder, counts, names):
 
 
 def distinct_colors(count):
-    """So many different colors, "#RRGGBB": Okabe and Ito's eight, then hues spread evenly."""
+    """Return so many different colors: Okabe and Ito's eight, then hues spread evenly.
+
+    Args:
+        count: int.
+
+    Returns:
+        tuple of "#RRGGBB".
+    """
     more = []
     for number in range(count - len(COLORS)):
-        hue, value = number * 0.618 % 1, (0.95, 0.65, 0.4)[number % 3]  # the golden section's turn
+        hue, value = number * 0.618 % 1, (0.95, 0.65, 0.4)[number % 3]  # turned by the golden ratio
         rgb = colorsys.hsv_to_rgb(hue, (0.75, 0.5)[number // 3 % 2], value)
-        more.append(hex_color(round(255 * one) for one in rgb))
+        more.append(hex_color(round(255 * channel) for channel in rgb))
     return (*COLORS, *more)[:count]
 
 
 def class_colors(names):
-    """A color for each class. `background` is black, as in the masks of PASCAL VOC."""
+    """Return a color for each class: black for `background`, as in PASCAL VOC, and for no other."""
     black = COLORS[-1]
     others = (color for color in distinct_colors(len(names) + len(COLORS)) if color != black)
     return tuple(black if name.lower() == "background" else next(others) for name in names)
 
 
 def hex_color(rgb):
-    """From red, green and blue, 0 to 255, to "#RRGGBB"."""
-    return "#" + "".join(f"{one:02X}" for one in rgb)
+    """Turn red, green and blue, each an int from 0 to 255, into "#RRGGBB"."""
+    return "#" + "".join(f"{channel:02X}" for channel in rgb)
 
 
 def palette(colors):
-    """uint8 (256, 3): the color of each class id; what is no class, void too, is white."""
+    """Return the color of every value of a mask; white where it is no class, as void is.
+
+    Args:
+        colors: list of "#RRGGBB", one for each class.
+
+    Returns:
+        uint8 (256, 3).
+    """
     table = np.full((256, 3), 255, np.uint8)
-    for number, color in enumerate(colors):
-        table[number] = list(bytes.fromhex(color[1:]))
+    for class_id, color in enumerate(colors):
+        table[class_id] = list(bytes.fromhex(color[1:]))
     return table

@@ -1,9 +1,9 @@
 """Drawn animals in place of photographs, so that everything can be tried without a download.
 
 Every shape is a limb: a segment from (ax, ay) to (bx, by) with a radius at either end, as the
-tuple (ax, ay, a_radius, bx, by, b_radius). Roughly, how far a point is from it is simple to say,
-and so it is for a whole animal (the smallest distance of its limbs): from that comes the band
-around the outline.
+tuple (ax, ay, a_radius, bx, by, b_radius). The distance of a point from it is easily estimated,
+and so is that from an animal, the smallest distance from any of its limbs. The band around the
+outline follows from that.
 """
 
 import functools
@@ -15,10 +15,10 @@ import numpy as np
 
 
 def load_synthetic(counts=(720, 80, 160)):
-    """Drawn animals in the form of Oxford-IIIT Pet: always the same, and nothing to download.
+    """Draw animals in the form of Oxford-IIIT Pet: always the same ones, without a download.
 
     Args:
-        counts: pictures in training, validation and test.
+        counts: numbers of pictures in training, validation and test.
 
     Returns:
         `Source`.
@@ -46,7 +46,7 @@ def draw_animal(rng):
     shading, face and shape do.
 
     Args:
-        rng: numpy.random.Generator; all that is random comes from it.
+        rng: numpy.random.Generator, which decides the picture.
 
     Returns:
         uint8 picture (H, W, 3), sides of 110 to 189 pixels, and uint8 trimap (H, W, 1) as in
@@ -84,7 +84,7 @@ def draw_animal(rng):
 
 
 def _limb_distance(x, y, limb):
-    """Roughly the distance of each point from a limb's surface, negative inside."""
+    """Estimate the distance of each point (x, y) from a limb's surface, negative inside: (H, W)."""
     ax, ay, a_radius, bx, by, b_radius = limb
     dx, dy = bx - ax, by - ay
     along = np.clip(((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy + 1e-9), 0, 1)
@@ -94,7 +94,7 @@ def _limb_distance(x, y, limb):
 
 
 def _smooth_noise(rng, height, width, cells, channels=1):
-    """Random values in [-1, 1] on a coarse grid, interpolated to (height, width, channels)."""
+    """Interpolate random values in [-1, 1] from a coarse grid to (height, width, channels)."""
 
     def weights(length):
         position = np.linspace(0, cells, length)[:, None]
@@ -106,7 +106,7 @@ def _smooth_noise(rng, height, width, cells, channels=1):
 
 
 def _random_animal(rng):
-    """Limbs of an animal, each number a little off, and its head as (x, y, radius)."""
+    """Choose a pose: the limbs of an animal (limbs, 6), and its head (x, y, radius)."""
     leg, tail = rng.uniform(0.45, 0.7), rng.uniform(-0.5, 0.3)
     pose = rng.choice(["standing", "sitting", "lying", "portrait"])
     if pose == "standing":
@@ -137,7 +137,7 @@ def _random_animal(rng):
 
 
 def _fur(rng, x, y, outline, grain, palette):
-    """Colors (H, W, 3) of a plain, striped, patched or pale-bellied coat with rounded shading."""
+    """Color a plain, striped, patched or pale-bellied coat, shaded to look round: (H, W, 3)."""
     warp = _smooth_noise(rng, *outline.shape, 5)[..., 0]
     plain = np.zeros_like(warp, bool)
     coats = [plain, np.sin(18 * x + 5 * warp) > 0.4, warp > 0.15, y > 0.15 + 0.1 * warp]
@@ -150,7 +150,7 @@ def _fur(rng, x, y, outline, grain, palette):
 
 
 def _with_face(color, x, y, head):
-    """Eyes and nose on a head (x, y, radius), drawn into the color of its fur."""
+    """Draw eyes and nose of a head (x, y, radius) into the fur, color (H, W, 3), and return it."""
     head_x, head_y, r = head
     features = [(side, -0.1, size) for size in (0.17, 0.11) for side in (-0.42, 0.42)]
     for across, down, size in [*features, (0, 0.4, 0.14)]:

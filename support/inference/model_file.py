@@ -1,4 +1,4 @@
-"""`model.keras` with what it takes to use it: the classes, and how pictures were fitted."""
+"""`model.keras`, with what it takes to use it: its classes, and how pictures were fitted."""
 
 import json
 import zipfile
@@ -12,27 +12,39 @@ _ENTRY = "segmentation.json"  # beside Keras' own entries of the zip file, which
 
 
 def save_model(model, facts, path):
-    """Save a model and a dict of facts about it in one file."""
+    """Save a model and the facts about it in one file.
+
+    Args:
+        model: keras.Model, float32 (N, H, W, 3) in [0, 1] to probabilities (N, H, W, C).
+        facts: dict, which becomes the JSON of the file:
+            `classes`: list of C dicts with `name` and `color` ("#RRGGBB"), in the order of the ids.
+            `image_size`: int, side of the squares that it was trained on, pixels.
+            `fit`: "resize" or "tiles", how pictures became such squares.
+        path: Path of the file to write.
+    """
     model.save(path)
     with zipfile.ZipFile(path, "a") as file:
         file.writestr(_ENTRY, json.dumps(facts, indent=2))
 
 
 def in_float32(model):
-    """The same network and weights, computing in float32 whatever it was trained in."""
-    text = model.to_json()
+    """Copy a model, whatever precision it was trained in, into one that computes in float32."""
+    config = model.to_json()
     for mixed in PRECISIONS[2:]:
-        text = text.replace(f'"{mixed}"', '"float32"')
-    again = keras.models.model_from_json(text)
-    again.set_weights(model.get_weights())
-    return again
+        config = config.replace(f'"{mixed}"', '"float32"')
+    copy = keras.models.model_from_json(config)
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 def load_model(path):
-    """What `save_model` saved.
+    """Load what `save_model` saved.
+
+    Args:
+        path: Path of the file.
 
     Returns:
-        keras.Model and dict.
+        keras.Model, compiled for prediction, and dict of facts, both as in `save_model`.
 
     Raises:
         UserError: there is no such file, or it is of another origin.

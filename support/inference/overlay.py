@@ -11,47 +11,53 @@ from matplotlib import font_manager
 from matplotlib.patches import Patch
 from PIL import Image, ImageDraw, ImageFont
 
-SHARE = 0.45  # of the color where a class is laid over a picture
+OPACITY = 0.45  # of a class that is laid over a picture
 
-# What Linux, Windows and macOS come with, Traditional Chinese first.
-_CANDIDATES = ("Noto Sans CJK TC", "Microsoft JhengHei", "PingFang TC", "Heiti TC")
-_CANDIDATES += ("Noto Sans CJK JP", "Noto Sans CJK SC", "Microsoft YaHei", "WenQuanYi Zen Hei")
+# Fonts that come with Linux, Windows and macOS, Traditional Chinese first.
+_EAST_ASIAN = ("Noto Sans CJK TC", "Microsoft JhengHei", "PingFang TC", "Heiti TC")
+_EAST_ASIAN += ("Noto Sans CJK JP", "Noto Sans CJK SC", "Microsoft YaHei", "WenQuanYi Zen Hei")
 
 
 def mask_image(ids, colors):
-    """A palette picture whose values are class ids and whose palette has the classes' colors.
+    """Make a palette picture whose values are class ids, shown in the colors of the classes.
 
     Args:
-        ids: uint8 (H, W). colors: list of "#RRGGBB", one a class.
+        ids: uint8 (H, W), class ids.
+        colors: list of "#RRGGBB", one for each class.
+
+    Returns:
+        PIL.Image.Image of mode P.
     """
-    image = Image.fromarray(ids)
-    image.putpalette(palette(colors)[: len(colors)].tobytes())
-    return image
+    mask = Image.fromarray(ids)
+    mask.putpalette(palette(colors)[: len(colors)].tobytes())
+    return mask
 
 
 def draw_overlay(image, mask, names, colors):
-    """The classes laid over a photo, and below it a legend of those that occur.
+    """Lay the classes over a photo, and put a legend of those that occur below it.
 
     Args:
-        image: uint8 (H, W, 3). mask: what `mask_image` returned. names, colors: of the classes.
+        image: uint8 (H, W, 3).
+        mask: what `mask_image` returned.
+        names, colors: lists of str, of all classes.
 
     Returns:
-        PIL.Image.Image, as wide as the photo (or as the legend takes), and higher.
+        PIL.Image.Image, higher than the photo, and wider if the legend needs it.
     """
     blend = lay_over(image, np.asarray(mask), names, colors)
     blend = Image.fromarray(np.rint(blend).astype(np.uint8))
-    font = for_overlays(names, min(max(12, blend.width // 40), 80))
+    font = overlay_font(names, min(max(12, blend.width // 40), 80))
     line = round(1.5 * font.size)
     entries, x, y = [], line // 2, blend.height + line // 2
-    widest = blend.width
+    page_width = blend.width
     for number in np.flatnonzero(mask.histogram()[: len(names)]):
         width = round(line + font.getlength(names[number]) + line)
         if x + width > blend.width and entries and x > line // 2:  # goes on in the next line
             x, y = line // 2, y + line
         entries.append((x, y, names[number], colors[number]))
         x += width
-        widest = max(widest, x)
-    page = Image.new("RGB", (widest, y + round(1.3 * line)), "white")
+        page_width = max(page_width, x)
+    page = Image.new("RGB", (page_width, y + round(1.3 * line)), "white")
     page.paste(blend)
     draw = ImageDraw.Draw(page)
     for x, y, name, color in entries:
@@ -61,52 +67,60 @@ def draw_overlay(image, mask, names, colors):
 
 
 def lay_over(image, ids, names, colors):
-    """The classes laid over a picture, which shines through; `background` leaves it as it is.
+    """Lay the classes over a picture, which shines through; `background` leaves it as it is.
 
     Args:
-        image: (H, W, 3) from 0 to 255, or float from 0 to 1. ids: uint8 (H, W).
-        names, colors: of the classes.
+        image: (H, W, 3), uint8 from 0 to 255 or float from 0 to 1.
+        ids: uint8 (H, W), class ids.
+        names, colors: lists of str, of all classes.
 
     Returns:
         float32 (H, W, 3), in the range of the picture.
     """
-    share = np.full((256, 1), SHARE, np.float32)
-    share[[number for number, name in enumerate(names) if name.lower() == "background"]] = 0
+    opacity = np.full((256, 1), OPACITY, np.float32)
+    opacity[[number for number, name in enumerate(names) if name.lower() == "background"]] = 0
     full = 1 if image.dtype.kind == "f" else 255
     table = np.float32(palette(colors)) * (full / np.float32(255))
-    return image + share[ids] * (table[ids] - image)
+    return image + opacity[ids] * (table[ids] - image)
 
 
 def legend(figure, names, colors, ids):
-    """A legend below a figure with constrained layout, of the classes that occur in it.
+    """Put a legend of the classes that occur below a figure.
 
     Args:
-        figure: matplotlib Figure.
+        figure: matplotlib Figure with constrained layout.
         names, colors: of all classes.
-        ids: set of those that occur, `VOID` too.
+        ids: set of the class ids that occur, `VOID` too.
     """
-    listed = [*zip(names, colors, strict=True)]
-    shown = [listed[one] for one in sorted(ids - {VOID})] + [("void", "white")] * (VOID in ids)
+    classes = [*zip(names, colors, strict=True)]
+    shown = [classes[number] for number in sorted(ids - {VOID})] + [("void", "white")] * (
+        VOID in ids
+    )
     patches = [Patch(facecolor=color, edgecolor="black", label=name) for name, color in shown]
     columns = min(len(patches), 6)
     figure.legend(handles=patches, loc="outside lower center", ncols=columns, frameon=False)
 
 
 @functools.cache
-def east_asian():
-    """Name of a font for these letters, "" if there is none."""
+def east_asian_font():
+    """Return the name of an installed font for East Asian letters, "" if there is none."""
     installed = {*font_manager.get_font_names()}
-    return next((one for one in _CANDIDATES if one in installed), "")
+    return next((name for name in _EAST_ASIAN if name in installed), "")
 
 
-def use_in_figures():
-    """Let matplotlib take letters that its font lacks from that font."""
-    if font := east_asian():
+def set_figure_font():
+    """Let matplotlib take the letters that its own font lacks from an East Asian one."""
+    if font := east_asian_font():
         matplotlib.rcParams["font.family"] = ["DejaVu Sans", font]
 
 
-def for_overlays(names, size):
-    """A Pillow font that has the letters of class names. `size`: pixels."""
-    if east_asian() and not "".join(names).isascii():
-        return ImageFont.truetype(font_manager.findfont(east_asian()), size)
+def overlay_font(names, size):
+    """Return a Pillow font that has the letters of class names.
+
+    Args:
+        names: list of str.
+        size: pixels.
+    """
+    if east_asian_font() and not "".join(names).isascii():
+        return ImageFont.truetype(font_manager.findfont(east_asian_font()), size)
     return ImageFont.load_default(size)

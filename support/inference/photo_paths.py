@@ -1,4 +1,4 @@
-"""Which photos `--predict` means, and what their results are called."""
+"""Which photos `--predict` means, and which files they get."""
 
 import collections
 import glob
@@ -11,52 +11,93 @@ from support.data.image_io import is_picture
 _ENDINGS = {"mask": "-mask.png", "overlay": "-overlay.png", "probabilities": ".npz"}
 
 
-def find_photos(wanted, output, problems):
-    """Files by name, in folders, and by patterns, which on Windows are left to the program.
+def find_photos(names, output, problems):
+    """Find the photos that files, folders and patterns name, each photo once.
 
     Args:
-        wanted: list of str.
+        names: list of str. Patterns are for Windows, whose shell leaves them to the program.
         output: Path of the folder of results, which are no photos.
-        problems: list of str, to which is added what names no picture.
+        problems: list of str, which gets a line for each name without a picture.
 
     Returns:
         list of Path.
     """
-    found = {}
-    for one in wanted:
-        path = Path(os.path.expanduser(one))
+    photos = {}
+    for name in names:
+        path = Path(os.path.expanduser(name))
         matches = [path]
         if not path.exists():
             matches = sorted(
-                path.parent / name for name in glob.glob(path.name, root_dir=path.parent)
+                path.parent / match for match in glob.glob(path.name, root_dir=path.parent)
             )
-        paths = [inside for match in matches for inside in _pictures(match, output)]
-        if not paths:
-            problems.append(f"{one}: there is no such picture")
-        found |= {path.resolve(): path for path in paths}
-    return list(found.values())
+        found = [photo for match in matches for photo in _pictures(match, output)]
+        if not found:
+            problems.append(f"{name}: there is no such picture")
+        photos |= {photo.resolve(): photo for photo in found}
+    return list(photos.values())
 
 
 def _pictures(path, output):
-    """The file, or the pictures in the folder."""
+    """Return the file, or the pictures in the folder."""
     if not path.is_dir():
         return [path]
     results = tuple(_ENDINGS.values()) if path.resolve() == output.resolve() else ()
     return [
-        one for one in sorted(path.iterdir()) if is_picture(one) and not one.name.endswith(results)
+        file
+        for file in sorted(path.iterdir())
+        if is_picture(file) and not file.name.endswith(results)
     ]
 
 
-def places(photos, output):
-    """The files that each photo may get: dict from `mask`, `overlay`, `probabilities` to Path.
+def plan_jobs(photos, output, overwrite, problems):
+    """Pair each photo with the paths of its results; no photo is replaced by a result.
 
-    They have the photo's name, with its ending in it where others have that name, too.
+    Args:
+        photos: list of Path.
+        output: Path of the folder of results.
+        overwrite: whether to label photos that have results already.
+        problems: list of str, which gets a line for what is left alone.
+
+    Returns:
+        list of (Path, dict from "mask", "overlay" and "probabilities" to Path).
     """
+    jobs, done = [], []
+    originals, folder = {photo.resolve() for photo in photos}, output.resolve()
+    for photo, results in zip(photos, _result_paths(photos, output), strict=True):
+        if replaced := originals & {folder / path.name for path in results.values()}:
+            problems.append(
+                f"{photo}: its result would replace {replaced.pop()}: give another --output"
+            )
+        elif not overwrite and _is_done(**results):
+            done.append(photo)
+        else:
+            jobs.append((photo, results))
+    if done:
+        more = f" and {len(done) - 1} more" if done[1:] else ""
+        problems.append(
+            f"{done[0]}{more}: left alone, for there are files of that name in {output}. Give "
+            "another --output, or --overwrite to replace them."
+        )
+    return jobs
+
+
+def _is_done(mask, overlay, probabilities):
+    """Whether a photo has its results, of which the mask is written last.
+
+    An overlay without a mask is from an interrupted program, probabilities alone are from another.
+    """
+    return mask.exists() or (probabilities.exists() and not overlay.exists())
+
+
+def _result_paths(photos, output):
+    """Name the results of each photo after it, with its ending where photos share a name."""
     stems, taken = collections.Counter(photo.stem.casefold() for photo in photos), set()
     for photo in photos:
-        alone = stems[photo.stem.casefold()] == 1
-        name = photo.stem if alone else photo.name.replace(".", "-")
+        unique = stems[photo.stem.casefold()] == 1
+        name = photo.stem if unique else photo.name.replace(".", "-")
         numbered = (f"{name}-{number}" for number in itertools.count(2))
-        name = next(one for one in itertools.chain([name], numbered) if one.casefold() not in taken)
+        name = next(
+            choice for choice in itertools.chain([name], numbered) if choice.casefold() not in taken
+        )
         taken.add(name.casefold())
         yield {kind: output / f"{name}{ending}" for kind, ending in _ENDINGS.items()}

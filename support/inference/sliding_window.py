@@ -1,18 +1,18 @@
-"""A large picture labelled square by square, and put together again: the overlap-tile strategy."""
+"""A large picture labelled tile by tile, and put together again: the overlap-tile strategy."""
 
 from support.data.tiles import cut_out, starts
 
 import numpy as np
 
 
-def predict_in_tiles(predict, image, size, batch_size=8):
-    """Class probabilities of a whole picture from overlapping squares.
+def predict_in_tiles(predict_batch, image, size, batch_size=8):
+    """Compute the class probabilities of a whole picture from overlapping tiles.
 
     Args:
-        predict: callable from float32 (N, size, size, 3) to (N, size, size, C).
+        predict_batch: callable from float32 (N, size, size, 3) to (N, size, size, C).
         image: float32 (H, W, 3).
-        size: side of the squares, pixels; each overlaps the next by half or more.
-        batch_size: squares at once.
+        size: side of a tile, pixels; each overlaps the next by half or more.
+        batch_size: tiles at once.
 
     Yields:
         float32 (h, W, C): bands of the picture, from top to bottom, so that memory is needed for
@@ -21,27 +21,27 @@ def predict_in_tiles(predict, image, size, batch_size=8):
     height, width = image.shape[:2]
     line = np.exp(-(((np.arange(size) + 0.5) / size - 0.5) ** 2) / 2 * 8**2)  # sigma: size / 8
     bell = np.outer(line, line)[..., None].astype(np.float32)
-    places = [
+    origins = [
         (top, left)
         for top in starts(height, size, size // 2)
         for left in starts(width, size, size // 2)
     ]
-    above, total = 0, None
-    weight = np.zeros((size, max(width, size), 1), np.float32)
-    for begin in range(0, len(places), batch_size):
-        batch = places[begin : begin + batch_size]
-        squares = [cut_out(image, top, left, size) for top, left in batch]
+    band_top, weighted = 0, None  # (size, W, C), once C is known
+    weights = np.zeros((size, max(width, size), 1), np.float32)
+    for begin in range(0, len(origins), batch_size):
+        batch = origins[begin : begin + batch_size]
+        tiles = [cut_out(image, top, left, size) for top, left in batch]
         if begin:  # the last batch in the shape of the others, for which all is compiled
-            squares += squares[-1:] * (batch_size - len(batch))
-        for (top, left), probabilities in zip(batch, predict(np.stack(squares)), strict=False):
-            if total is None:
-                total = np.zeros((*weight.shape[:2], probabilities.shape[-1]), np.float32)
-            if rows := top - above:
-                yield (total[:rows] / weight[:rows])[:, :width]
-                for sums in (total, weight):
+            tiles += tiles[-1:] * (batch_size - len(batch))
+        for (top, left), probabilities in zip(batch, predict_batch(np.stack(tiles)), strict=False):
+            if weighted is None:
+                weighted = np.zeros((*weights.shape[:2], probabilities.shape[-1]), np.float32)
+            if rows := top - band_top:  # no tile to come reaches above `top`
+                yield (weighted[:rows] / weights[:rows])[:, :width]
+                for sums in (weighted, weights):
                     sums[:-rows] = sums[rows:]
                     sums[-rows:] = 0
-                above = top
-            total[:, left : left + size] += probabilities * bell
-            weight[:, left : left + size] += bell
-    yield (total / weight)[: height - above, :width]
+                band_top = top
+            weighted[:, left : left + size] += probabilities * bell
+            weights[:, left : left + size] += bell
+    yield (weighted / weights)[: height - band_top, :width]

@@ -1,23 +1,26 @@
-"""Work for several threads."""
+"""Work done in other threads, a little before its results are needed."""
 
 import collections
 
 
 def map_ahead(function, items, threads, count=4):
-    """Like `map`, but in other threads, and a few items ahead and no more, which bounds memory.
+    """Like `map`, but in other threads, and a few items ahead of the one that is asked for.
+
+    No more than that, so that memory does not grow with the number of items.
 
     Args:
-        function: callable of one item. What it raises is raised when its result is due.
-        items: iterable.
+        function: callable that takes an item.
+        items: iterable, read no further than needed.
         threads: concurrent.futures.Executor.
-        count: how many items are worked on or waiting at once.
+        count: how many items ahead.
 
     Yields:
-        The results, in the order of the items.
+        The results, in the order of the items. What `function` raises is raised at its item's turn.
     """
-    waiting = collections.deque()
+    futures = collections.deque()
     for item in items:
-        waiting.append(threads.submit(function, item))
-        if len(waiting) > count:
-            yield waiting.popleft().result()
-    yield from (future.result() for future in waiting)
+        futures.append(threads.submit(function, item))
+        if len(futures) > count:
+            yield futures.popleft().result()
+    while futures:
+        yield futures.popleft().result()

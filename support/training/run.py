@@ -5,7 +5,7 @@ import functools
 import json
 
 from support.inference.model_file import in_float32, save_model
-from support.inference.overlay import use_in_figures
+from support.inference.overlay import set_figure_font
 from support.runtime import devices, distributed
 from support.runtime.devices import JIT_COMPILE
 from support.runtime.files import write, write_json
@@ -32,7 +32,7 @@ def set_up(flags):
         )
     devices.use_all()
     batch_norm.use_fused_kernel()
-    use_in_figures()
+    set_figure_font()
 
 
 class Run:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import common
 from support.inference.model_file import save_model
-from support.inference.overlay import SHARE
+from support.inference.overlay import OPACITY
 
 import keras
 import numpy as np
@@ -119,7 +119,7 @@ def test_an_overlay_shows_the_photo_the_classes_and_a_legend_of_those_there(pred
     draw("one.png", ids)
     predict("one.png")
     page = shown("one-overlay.png").astype(int)
-    blend = PAINT[ids] + SHARE * (COLORS_RGB[ids].astype(float) - PAINT[ids])
+    blend = PAINT[ids] + OPACITY * (COLORS_RGB[ids].astype(float) - PAINT[ids])
     assert page.shape[1:] == (300, 3)
     np.testing.assert_allclose(page[:120], blend, atol=1)
     below = {tuple(color) for color in page[120:].reshape(-1, 3).tolist()}
@@ -211,7 +211,7 @@ def test_a_photo_is_turned_as_its_camera_says(predict, fit):
         mask, page = mask_of(number), shown(f"{number}-overlay.png")
         assert mask.shape == wanted.shape
         assert (mask == wanted).mean() > 0.97
-        corner = PAINT[2] + SHARE * (COLORS_RGB[2].astype(float) - PAINT[2])
+        corner = PAINT[2] + OPACITY * (COLORS_RGB[2].astype(float) - PAINT[2])
         assert np.abs(page[: len(mask), : mask.shape[1]][wanted == 2] - corner).mean() < 5
 
 

@@ -1,0 +1,40 @@
+"""Classes laid over pictures, legends, and fonts for the names of classes."""
+
+from support.inference import overlay
+from support.inference.overlay import OPACITY, lay_over, legend
+
+import matplotlib
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+
+def test_a_name_with_dollars_is_no_formula(tmp_path):
+    figure = Figure(layout="constrained")
+    legend(figure, ["a$_$", "US$ or NT$"], ["#010203", "#FF0000"], {0, 1})
+    figure.savefig(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("full", [255, 1])
+def test_classes_are_laid_over_a_picture_and_background_is_not(full):
+    kind = np.uint8 if full == 255 else np.float32
+    image = np.array([[(full, 0, full), (0, 0, full)]], kind)
+    over = lay_over(image, np.uint8([[0, 1]]), ["Background", "cat"], ["#000000", "#FF0000"])
+    wanted = [[(full, 0, full), (OPACITY * full, 0, (1 - OPACITY) * full)]]
+    np.testing.assert_allclose(over, wanted, rtol=1e-6)
+    assert over.max() <= full
+
+
+def test_class_names_may_be_chinese(monkeypatch):
+    """The font that is tried here comes with matplotlib: not every machine has a Chinese one."""
+    overlay.east_asian_font.cache_clear()
+    monkeypatch.setattr(overlay, "_EAST_ASIAN", ("None Such", "DejaVu Sans Mono"))
+    assert overlay.overlay_font(["road", "\u9053\u8def"], 20).getname()[0] == "DejaVu Sans Mono"
+    assert overlay.overlay_font(["road"], 20).getname()[0] != "DejaVu Sans Mono"
+    with matplotlib.rc_context():
+        overlay.set_figure_font()
+        assert matplotlib.rcParams["font.family"] == ["DejaVu Sans", "DejaVu Sans Mono"]
+    monkeypatch.setattr(overlay, "_EAST_ASIAN", ())
+    overlay.east_asian_font.cache_clear()
+    assert overlay.overlay_font(["\u9053"], 20).size == 20
+    overlay.east_asian_font.cache_clear()
