@@ -336,7 +336,7 @@ def plot_predictions(path, model, data, confusions, title, rows=6):
         panels = {
             f"picture, rank {rank + 1} of {len(scores)}": image,
             "truth": colors[mask],
-            f"prediction, IoU {scores[number]:.2f}": colors[predicted],
+            f"prediction, mean IoU {scores[number]:.2f}": colors[predicted],
             "overlay": lay_over(image, predicted, data.class_names, data.class_colors),
         }
         for axis, (name, panel) in zip(row, panels.items(), strict=True):

@@ -5,6 +5,8 @@ replaces the momentum of a kernel, seen as a matrix, by the nearest orthogonal o
 directions are learned as fast. It needs fewer steps, and each takes some matrix products more.
 """
 
+import re
+
 from support.runtime.devices import BACKEND, ON_CPU
 
 import keras
@@ -27,18 +29,19 @@ class Muon(keras.optimizers.Muon):
 
     Args:
         learning_rate: float or a schedule.
-        options: as for Keras' Muon, but for what says which kernels are Adam's.
+        options: as for Keras' Muon.
     """
 
     def __init__(self, learning_rate, **options):
-        options = {"adam_lr_ratio": 0.1, "weight_decay": None, "adam_weight_decay": None} | options
-        super().__init__(learning_rate, **options)
+        defaults = {"adam_lr_ratio": 0.1, "weight_decay": None, "adam_weight_decay": None}
+        defaults["exclude_layers"] = ["score", "upsample"]
+        super().__init__(learning_rate, **defaults | options)
 
     def _should_use_adamw(self, variable):
         return (
             len(variable.shape) != 4
             or min(variable.shape[2:]) < _FEWEST
-            or any(word in variable.path for word in ("score", "upsample"))
+            or any(re.search(layer, variable.path) for layer in self.exclude_layers)
         )
 
     def _backend_update_step(self, gradients, variables, learning_rate):
@@ -79,7 +82,7 @@ class Muon(keras.optimizers.Muon):
         parts = next((n for n in range(1, 65) if columns % n == 0 and columns / n <= _MOST), 1)
         matrices = ops.split(ops.reshape(ahead, (-1, columns)), parts, axis=1)
         how = self.ns_steps, self.muon_a, self.muon_b, self.muon_c
-        updates = [self.lr_adjust(lr * orthogonal(one, *how)) for one in matrices]
+        updates = [self.lr_adjust(lr * orthogonal(matrix, *how)) for matrix in matrices]
         self.assign_sub(variable, ops.reshape(ops.concatenate(updates, axis=1), variable.shape))
 
 
@@ -103,18 +106,23 @@ def orthogonal(matrix, steps, a, b, c):
         float (rows, columns).
     """
     rows, columns = matrix.shape
-    one = ops.eye(min(rows, columns), dtype=matrix.dtype)
+    identity = ops.eye(min(rows, columns), dtype=matrix.dtype)
+
+    def polynomial(gram):
+        return a * identity + b * gram + c * gram @ gram
+
     at_once = steps if ON_CPU else 3
     for begin in range(0, steps, at_once):
         across = ops.transpose(matrix)
         gram = across @ matrix if rows > columns else matrix @ across
         # The trace is the square of the norm by which the first X is divided.
         norm = 1.0 if begin else ops.sqrt(ops.trace(gram)) + 1e-7
-        gram, product = gram / norm**2, one / norm
-        for step in range(begin, min(begin + at_once, steps)):
-            if step > begin:
-                gram = factor @ factor @ gram  # noqa: F821 (of the step before)
-            factor = a * one + b * gram + c * gram @ gram
+        gram = gram / norm**2
+        factor = polynomial(gram)
+        product = factor * (1 / norm)
+        for _ in range(begin + 1, min(begin + at_once, steps)):
+            gram = factor @ factor @ gram  # of the X that the last factor has made
+            factor = polynomial(gram)
             product = factor @ product
         matrix = matrix @ product if rows > columns else product @ matrix
     return matrix

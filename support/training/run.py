@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import time
 
 from support.inference.model_file import in_float32, save_model
 from support.inference.overlay import set_figure_font
@@ -14,7 +15,6 @@ from support.runtime.flags import refuse
 from support.training import batch_norm, run_folder
 from support.training.checkpoint import Checkpoint
 from support.training.figures import plot_history
-from support.training.outlook import Outlook
 
 import keras
 
@@ -71,9 +71,7 @@ class Run:
             data.epochs.number = progress["epochs"]  # which counts over all stages
 
         follow = keras.callbacks.LambdaCallback(on_epoch_begin=next_epoch)
-        stages = [value for name, value in vars(flags).items() if name.endswith("epochs") and value]
-        outlook = Outlook(lambda: sum(stages[len(progress["stages"]) :]))
-        self.callbacks = [follow, *checkpoint.callbacks, outlook]
+        self.callbacks = [follow, *checkpoint.callbacks, Estimate()]
         devices.print_facts()
         print(f"Results: {self.folder}")
         if done := progress["epochs"]:
@@ -126,6 +124,31 @@ class Run:
 
     def _fit(self):
         return {"image_size": self.flags.image_size, "fit": self.flags.fit}
+
+
+class Estimate(keras.callbacks.Callback):
+    """Says how long a `fit` will take: after its first epoch, which has compilation in it, at most
+    so long; after the second, about so long."""
+
+    def on_train_begin(self, logs=None):
+        self._begins = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if not self._begins:
+            print("Compiling the first step, which may take a minute ...", flush=True)
+        self._begins.append(time.perf_counter())
+        if len(self._begins) in (2, 3):
+            left = self.params["epochs"] - epoch
+            seconds = left * (self._begins[-1] - self._begins[-2])
+            how_exactly = "At most" if len(self._begins) == 2 else "About"
+            print(f"{how_exactly} {duration(seconds)} for the epochs to come: {left}", flush=True)
+
+
+def duration(seconds):
+    """In words, as precise as an estimate is."""
+    if seconds < 90:
+        return f"{round(seconds)} s"
+    return f"{round(seconds / 60)} min" if seconds < 90 * 60 else f"{seconds / 3600:.1f} h"
 
 
 def print_scores(scores, pictures):
