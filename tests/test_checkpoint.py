@@ -169,28 +169,6 @@ def test_nan_ends_the_training_with_a_word():
         model.fit(inputs, targets, batch_size=1, shuffle=False, callbacks=[watch], verbose=0)
 
 
-def test_keras_lets_a_callback_say_with_which_epoch_fit_begins():
-    """There is no public way. Keras' own BackupAndRestore uses this one, too."""
-
-    class Later(keras.callbacks.Callback):
-        epochs = ()
-
-        def on_train_begin(self, logs=None):
-            self.model._initial_epoch = 2
-
-        def on_epoch_begin(self, epoch, logs=None):
-            self.epochs += (epoch,)
-
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)])
-    model.compile(loss="mse", jit_compile=False)
-    later = Later()
-    model.fit(np.ones((4, 2)), np.ones(4), epochs=4, callbacks=[later], verbose=0)
-    assert later.epochs == (2, 3), (
-        "This version of Keras no longer reads model._initial_epoch after on_train_begin, so runs "
-        "that were cut short begin anew: support/checkpoint.py needs another way to skip epochs."
-    )
-
-
 @pytest.mark.parametrize("interrupted", [False, True])
 def test_the_weights_of_the_best_epoch_are_kept_and_not_those_of_the_last(tmp_path, interrupted):
     model = tiny_model()
