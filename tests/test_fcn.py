@@ -217,7 +217,7 @@ def test_without_a_network_the_message_says_what_to_do(monkeypatch, tmp_path, pe
     assert str(tmp_path / "keras" / "models") in process.stderr
     assert "--pretrained none" in process.stderr
     assert len(process.stderr.splitlines()) == 2
-    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "runs" / "fcn").exists()
 
 
 @pytest.mark.slow

@@ -84,8 +84,12 @@ def test_a_run_folder_deleted_while_training(pets, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
-def test_a_full_disk_is_told_and_leaves_no_half_files(pets, tmp_path):
+@pytest.mark.parametrize("prepared", [False, True])
+def test_a_full_disk_is_told_and_leaves_no_half_files(pets, pet_flags, tmp_path, prepared):
     """A limit on the size of files stands in for the disk: history fits, a checkpoint does not."""
+    if prepared:
+        pet_flags.runs_dir = str(tmp_path / "runs")
+        common.load_data(pet_flags)
     command = [sys.executable, str(ROOT / f"{UNET[0]}.py"), *UNET[1:], "--data-dir", str(pets)]
     process = subprocess.run(
         ["bash", "-c", f"ulimit -f 100; exec {' '.join(command)}"],
@@ -96,8 +100,12 @@ def test_a_full_disk_is_told_and_leaves_no_half_files(pets, tmp_path):
     )
     assert process.returncode == 1
     assert "File too large" in process.stderr
-    assert "Is the disk full" in process.stderr
     assert len(process.stderr.strip().splitlines()) == 2
+    if not prepared:
+        assert "Pictures cannot be prepared in runs/prepared/" in process.stderr
+        assert [path.name for path in (tmp_path / "runs").glob("*/*/*")] == ["lock"]
+        return
+    assert "Is the disk full" in process.stderr
     (folder,) = (tmp_path / "runs" / "unet").iterdir()
     left = {
         path.name for path in folder.iterdir() if not path.name.startswith(run_folder.UNFINISHED)
@@ -142,5 +150,5 @@ def test_a_place_where_no_folder_can_be_made(pets, tmp_path):
     (tmp_path / "file").write_text("")
     process = run_script(*UNET, "--data-dir", pets, "--runs-dir", "file/runs", cwd=tmp_path)
     assert process.returncode == 1
-    assert process.stderr.startswith("--runs-dir: cannot make a folder in file/runs/unet: ")
-    assert len(process.stderr.strip().splitlines()) == 1
+    assert process.stderr.startswith("Pictures cannot be prepared in file/runs/prepared/")
+    assert len(process.stderr.strip().splitlines()) == 2

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 MUON = "support/training/muon.py builds on it: convolutions would not be trained as the README says"
-NORM = "support/training/batch_norm.py takes its place on CPUs: training there would be slower, or wrong"
+NORM = "support/training/batch_norm.py takes its place on CPUs: training would be wrong there"
 
 # For each name: the class that has it, its parameters after self, and what it is for.
 NAMES = {

@@ -96,7 +96,10 @@ def prepare(source, parent, size, resize):
         facts = json.loads(index.read_text(encoding="utf-8"))
         pixels = np.memmap(folder / "pixels", np.uint8, "r")
     except OSError as error:
-        raise UserError(f"Pictures cannot be prepared in {folder}: {error}") from error
+        raise UserError(
+            f"Pictures cannot be prepared in {folder}: {error}\n"
+            "Give a --runs-dir where there is room and files can be written."
+        ) from error
     if summary := facts.pop("summary", ""):
         print(summary)
     pictures, begin = {}, 0
