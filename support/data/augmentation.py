@@ -1,6 +1,4 @@
-"""Random changes to a batch of pictures, all of them in one pass."""
-
-import sys
+"""Random changes to a batch of pictures."""
 
 import numpy as np
 import tensorflow as tf
@@ -58,10 +56,8 @@ def random_colors(draws, images, strength):
     return contrast * saturate, offset[:, 0]
 
 
-# XLA makes one loop of all that follows, without which it would take four times as long.
-@tf.function(jit_compile=sys.platform != "win32")  # where TensorFlow comes without it
 def change(images, masks, transforms, colors, offsets):
-    """Apply what `random_affine` and `random_colors` returned, each pixel looked at once.
+    """Apply what `random_affine` and `random_colors` returned.
 
     Between pixels a picture is interpolated, of a mask the nearest counts; what comes in from
     outside is a mirror image.
@@ -74,46 +70,15 @@ def change(images, masks, transforms, colors, offsets):
         uint8 (N, S, S, 3) and uint8 (N, S, S, 1).
     """
     count, size = tf.shape(images)[0], images.shape[1]
-    # Red, green, blue and class as the bytes of one number, to be fetched together.
-    pixels = tf.bitcast(tf.concat([images, masks], axis=-1), tf.int32)
-    pixels = tf.reshape(pixels, (count, size * size))
-    place = tf.range(size, dtype=tf.float32)
-    (x_right, x_down, x_shift), (y_right, y_down, y_shift) = (
-        tf.unstack(row[..., None, None], axis=1) for row in tf.unstack(transforms, axis=1)
-    )
-    x = x_right * place + x_down * place[:, None] + x_shift
-    y = y_right * place + y_down * place[:, None] + y_shift
-    left, top = tf.floor(x), tf.floor(y)
-    x, y = x - left, y - top  # how far on the way to the next pixel
-    left, top = tf.cast(left, tf.int32), tf.cast(top, tf.int32)
-
-    def mirrored(index):
-        index = tf.math.floormod(index, 2 * size)
-        return tf.minimum(index, 2 * size - 1 - index)
-
-    def fetch(row, column):
-        index = tf.reshape(mirrored(row) * size + mirrored(column), (count, size * size))
-        return tf.reshape(tf.gather(pixels, index, batch_dims=1), (count, size, size))
-
-    def byte(packed, number):
-        return tf.bitwise.right_shift(packed, 8 * number) & 255
-
-    corners = [[fetch(top + down, left + right) for right in (0, 1)] for down in (0, 1)]
-    channels = []
-    for number in range(3):
-        (a, b), (c, d) = [
-            [tf.cast(byte(one, number), tf.float32) for one in row] for row in corners
-        ]
-        above, below = a + x * (b - a), c + x * (d - c)
-        channels.append(above + y * (below - above))
-    new = []
-    for row, offset in zip(tf.unstack(colors, axis=2), tf.unstack(offsets, axis=1), strict=True):
-        mixed = sum(
-            weight[:, None, None] * channel
-            for weight, channel in zip(tf.unstack(row, axis=1), channels, strict=True)
-        )
-        new.append(tf.clip_by_value(mixed + offset[:, None, None], 0, 255))
-    nearest = [tf.where(x < 0.5, *row) for row in corners]
-    mask = byte(tf.where(y < 0.5, *nearest), 3)
-    images = tf.cast(tf.round(tf.stack(new, axis=-1)), tf.uint8)
-    return images, tf.cast(mask, tf.uint8)[..., None]
+    straight = tf.zeros((count, 2))  # without perspective
+    options = {
+        "transforms": tf.concat([tf.reshape(transforms, (count, 6)), straight], axis=1),
+        "output_shape": (size, size),
+        "fill_value": 0.0,
+        "fill_mode": "REFLECT",
+    }
+    move = tf.raw_ops.ImageProjectiveTransformV3
+    images = move(images=tf.cast(images, tf.float32), interpolation="BILINEAR", **options)
+    images = images @ colors[:, None] + offsets[:, None, None]
+    masks = move(images=masks, interpolation="NEAREST", **options)
+    return tf.cast(tf.round(tf.clip_by_value(images, 0, 255)), tf.uint8), masks
