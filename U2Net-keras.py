@@ -37,7 +37,7 @@ SEED = 1  # same seed, same result
 EPOCHS = 20  # passes over the training pictures
 PATIENCE = 0  # stop after so many epochs without a better validation mean IoU; 0 never stops
 VARIANT = "full"  # full (44 million weights) or lite (1.1 million), the paper's U2-Net-dagger
-SELF_ATTENTION = False  # relate the features of all places at 1/8 of the size
+SELF_ATTENTION = False  # relate the features of all positions at 1/8 of the size
 SIDE_WEIGHT = 1.0  # of each side output in the loss; the fused output weighs 1
 LEARNING_RATE = 5e-3  # peak of the cosine schedule
 AUGMENTATION = 0.5  # strength of the random changes to training pictures; 0 for none
@@ -164,8 +164,8 @@ def build_model(
     names = ("fused", *(f"side_{number}" for number in range(1, 7)))
     to_probabilities = "softmax" if num_classes > 1 else "sigmoid"
     outputs = [
-        layers.Activation(to_probabilities, dtype="float32", name=name)(one)
-        for name, one in zip(names, logits, strict=True)
+        layers.Activation(to_probabilities, dtype="float32", name=name)(scores)
+        for name, scores in zip(names, logits, strict=True)
     ]
     return keras.Model(inputs, outputs, name=f"u2net-{variant}")
 

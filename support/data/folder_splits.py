@@ -53,16 +53,16 @@ def find_splits(path, problems):
     elif not folders["train"] or (path / "images").is_dir():
         raise UserError(f"{path} needs either images/ and masks/, or train/ with these in it.")
     problems += [
-        f"{path} has {' and '.join(one.name for one in several)}, which mean the same: keep one"
+        f"{path} has {' and '.join(path.name for path in several)}, which mean the same: keep one"
         for several in folders.values()
         if len(several) > 1
     ]
     if folders["train"] != [path]:
         known = {name for names in SPLITS.values() for name in names}
         problems += [
-            f"{one.parent} is no split: they are train/, val/ and test/"
-            for one in sorted(path.glob("*/images"))
-            if one.parent.name not in known
+            f"{images.parent} is no split: they are train/, val/ and test/"
+            for images in sorted(path.glob("*/images"))
+            if images.parent.name not in known
         ]
         for split in [split for split, several in folders.items() if not several]:
             print(f"{path} has no folder for {split}: a tenth of train/ is kept for it")
@@ -100,6 +100,6 @@ def _find_pairs(folder, problems):
         if others:
             print(f"{folder / kind}: {len(others)} files are no pictures, such as {others[0]}")
     images, masks = found.values()
-    problems += [f"{images[one]} has no mask in masks/" for one in images if one not in masks]
-    problems += [f"{masks[one]} has no picture in images/" for one in masks if one not in images]
+    problems += [f"{images[name]} has no mask in masks/" for name in images if name not in masks]
+    problems += [f"{masks[name]} has no picture in images/" for name in masks if name not in images]
     return {name: (images[name], masks[name]) for name in images if name in masks}

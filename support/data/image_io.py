@@ -94,7 +94,7 @@ def read_mask(path, colors=None):
             image = image.convert("L")
         if colors and image.mode in ("P", "L", "LA"):
             rgb = image.convert("RGB")
-            image = rgb if all(one in colors for _, one in rgb.getcolors(256)) else image
+            image = rgb if all(color in colors for _, color in rgb.getcolors(256)) else image
         if is_gif and image.mode == "P" and _is_gray(image):
             image = image.convert("L")
         pixels = np.asarray(image)
@@ -171,13 +171,13 @@ def count_colors(pixels):
 
 
 def _ids_of_colors(pixels, colors):
-    known, ids = zip(*sorted((_packed(one), number) for one, number in colors.items()), strict=True)
+    known, ids = zip(*sorted((_packed(rgb), number) for rgb, number in colors.items()), strict=True)
     packed = _packed(pixels)
-    place = np.searchsorted(known, packed).clip(max=len(known) - 1)
-    if (unknown := np.array(known)[place] != packed).any():
+    nearest = np.searchsorted(known, packed).clip(max=len(known) - 1)
+    if (unknown := np.array(known)[nearest] != packed).any():
         found = count_colors(pixels[unknown])
         color = max(found, key=found.get)
         more = f" and {len(found) - 1} more colors" if len(found) > 1 else ""
         why = ". JPEG or smooth resizing makes so many" if len(found) > 20 else ""
         raise ValueError(f"{unknown.sum()} pixels of {color}{more}, not in classes.txt{why}")
-    return np.uint8(ids)[place][..., None]
+    return np.uint8(ids)[nearest][..., None]

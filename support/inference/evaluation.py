@@ -18,7 +18,7 @@ def predict_classes(model, images, tile=None):
         return list(np.argmax(devices.predict_batch(model, images), axis=-1))
     predict = functools.partial(devices.predict_batch, model)
     bands = (predict_in_tiles(predict, image, tile) for image in images)
-    return [np.concatenate([band.argmax(-1) for band in one]) for one in bands]
+    return [np.concatenate([band.argmax(-1) for band in picture]) for picture in bands]
 
 
 def evaluate(model, batches, num_classes, tile=None):

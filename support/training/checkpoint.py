@@ -163,9 +163,9 @@ def _build(model):
     if BACKEND != "tensorflow":
         return
     guess = keras.tree.map_structure(
-        lambda one: np.ones([size or 1 for size in one.shape]), model.output
+        lambda output: np.ones([size or 1 for size in output.shape]), model.output
     )
-    truth = keras.tree.map_structure(lambda one: np.zeros((*one.shape[:-1], 1), int), guess)
+    truth = keras.tree.map_structure(lambda array: np.zeros((*array.shape[:-1], 1), int), guess)
     model.compute_loss(y=truth, y_pred=guess)
     model.compute_metrics(None, truth, guess)  # of no weight: each epoch begins with a reset
 
@@ -181,4 +181,5 @@ def _assign(variables, arrays):
 
 
 def _arrays(variables):
-    return [np.array(ops.convert_to_numpy(one)) for one in variables]  # PyTorch's share memory
+    # Copies: PyTorch's arrays share memory with their variables.
+    return [np.array(ops.convert_to_numpy(variable)) for variable in variables]

@@ -19,7 +19,7 @@ def save(path, arrays, progress=None):
 
 
 def _pack(file, arrays, progress):
-    named = {str(number): one for number, one in enumerate(arrays)}
+    named = {str(number): array for number, array in enumerate(arrays)}
     np.savez(file, progress=np.array(json.dumps(progress)), **named)
 
 
