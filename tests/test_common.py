@@ -437,7 +437,7 @@ def test_predictions_are_drawn_from_best_to_worst_each_with_its_own_truth(figure
         np.testing.assert_allclose(overlay, 0.55 * picture + 0.45 * predicted, rtol=1e-5)
 
 
-def test_what_the_surest_place_of_each_class_looks_at_is_lit(figures, tmp_path):
+def test_what_the_surest_position_of_each_class_looks_at_is_lit(figures, tmp_path):
     """Two heads over a grid of 2 by 2; class k is surest at position k, and looks there at 3."""
     _, masks, data, _ = drawn_data()
     white = np.ones((5, 8, 8, 3), np.float32)

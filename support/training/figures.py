@@ -46,7 +46,7 @@ def plot_history(table, title, metric="mean_iou", stages=()):
 
 
 def plot_attention(path, attention, model, data, rows=5):
-    """Light up where the surest place of each class looks, over the first test pictures.
+    """Light up where the surest position of each class looks, over the first test pictures.
 
     Args:
         path: Path of the file to write.
@@ -84,7 +84,7 @@ def plot_attention(path, attention, model, data, rows=5):
             axis.set_title(f"surest {name} looks at", fontsize=9)
         for axis in row:
             axis.axis("off")
-    figure.suptitle(f"Self-attention on {data.title}: what the marked place looks at is lit")
+    figure.suptitle(f"Self-attention on {data.title}: what the marked position looks at is lit")
     write(path, figure.savefig)
 
 

@@ -127,8 +127,10 @@ class Run:
 
 
 class Estimate(keras.callbacks.Callback):
-    """Says how long a `fit` will take: after its first epoch, which has compilation in it, at most
-    so long; after the second, about so long."""
+    """Says how long a `fit` will take: at most, after its first epoch; about, after the second.
+
+    The first epoch has compilation in it.
+    """
 
     def on_train_begin(self, logs=None):
         self._begins = []
