@@ -236,6 +236,29 @@ def test_a_large_photo_has_no_seams_and_no_stairs(predict, fit, side):
     assert (found != COLORS_RGB[wanted])[..., 0].sum() < 10
 
 
+def test_the_network_sees_the_very_pixels_that_training_saw(predict, monkeypatch):
+    """Of a JPEG so large that it is decoded at an eighth of its size."""
+    y, x = np.mgrid[:700, :900]
+    photo = np.stack([x % 256, y % 256, (x * y) // 97 % 256], axis=-1).astype(np.uint8)
+    for kind in ("images", "masks"):
+        Path("own", kind).mkdir(parents=True)
+    for name in "abc":  # one for each split
+        Image.fromarray(photo).save(f"own/images/{name}.jpg")
+        Image.fromarray(stripes(700, 900).astype(np.uint8)).save(f"own/masks/{name}.png")
+    flags = {"dataset": "own", "data_dir": None, "runs_dir": "prepared", "image_size": SIDE}
+    flags |= {"fit": "resize", "batch_size": 1, "seed": 0, "augmentation": 0.0}
+    images, _ = next(iter(common.load_data(SimpleNamespace(**flags)).train))
+    seen, predict_on_batch = [], keras.Model.predict_on_batch
+
+    def watch(model, images):
+        seen.append(images)
+        return predict_on_batch(model, images)
+
+    monkeypatch.setattr(keras.Model, "predict_on_batch", watch)
+    predict("own/images/a.jpg", fit="resize")
+    np.testing.assert_array_equal(seen, [images.numpy()])
+
+
 def test_broken_photos_are_named_and_the_others_done(predict, capsys):
     for name in ("a", "z"):
         draw(f"photos/{name}.png", stripes(20, 30))

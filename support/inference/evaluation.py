@@ -16,8 +16,8 @@ def predict_classes(model, images, tile=None):
     """
     if tile is None:
         return list(np.argmax(devices.predict_batch(model, images), axis=-1))
-    predict = functools.partial(devices.predict_batch, model)
-    bands = (predict_in_tiles(predict, image, tile) for image in images)
+    predict_batch = functools.partial(devices.predict_batch, model)
+    bands = (predict_in_tiles(predict_batch, image, tile) for image in images)
     return [np.concatenate([band.argmax(-1) for band in picture]) for picture in bands]
 
 
