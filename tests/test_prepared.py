@@ -186,6 +186,17 @@ def test_who_comes_second_waits_for_the_first(tmp_path, capsys, monkeypatch):
     assert "Another process prepares the pictures" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("name", ["index.json", "pixels"])
+def test_what_was_deleted_comes_back(tmp_path, name):
+    drawn = source()
+    _, facts = prepare(drawn.source, tmp_path, 8, common.resize)
+    (folder,) = tmp_path.iterdir()
+    (folder / name).unlink()
+    _, again = prepare(drawn.source, tmp_path, 8, common.resize)
+    assert again == facts
+    assert len(drawn.decoded) == 14
+
+
 def test_what_a_killed_process_has_left_is_removed(tmp_path):
     drawn = source()
     prepare(drawn.source, tmp_path, 8, common.resize)

@@ -88,12 +88,11 @@ def prepare(source, parent, size, resize):
         UserError: pictures cannot be trained on, or there is no room for them.
     """
     folder = Path(os.path.expanduser(parent)) / _name(source, size, resize)
-    index = folder / "index.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not index.exists():
-            _prepare_alone(source, folder, index, size, resize)
-        facts = json.loads(index.read_text(encoding="utf-8"))
+        if not _is_whole(folder):
+            _prepare_alone(source, folder, size, resize)
+        facts = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         pixels = np.memmap(folder / "pixels", np.uint8, "r")
     except OSError as error:
         raise UserError(
@@ -120,7 +119,11 @@ def _name(source, size, resize):
     return f"{title}-{f'{size}px' if size else 'tiles'}-{key[:12]}"
 
 
-def _prepare_alone(source, folder, index, size, resize):
+def _is_whole(folder):
+    return all((folder / name).exists() for name in ("index.json", "pixels"))
+
+
+def _prepare_alone(source, folder, size, resize):
     """Prepare pictures, or wait for the process that is at it."""
     try:
         if not (held := lock(folder)):
@@ -131,13 +134,13 @@ def _prepare_alone(source, folder, index, size, resize):
         held = None  # the disk knows no locks: then two processes may do the same
     unfinished = folder / f"{UNFINISHED}{os.getpid()}"
     try:
-        if index.exists():
+        if _is_whole(folder):
             return
         for left in folder.glob(f"{UNFINISHED}*") if held else ():  # by a process that was killed
             left.unlink()
         facts = _decode_all(source, unfinished, size, resize)
         unfinished.replace(folder / "pixels")
-        write_json(index, facts)
+        write_json(folder / "index.json", facts)
     finally:
         unfinished.unlink(missing_ok=True)
         if held:
