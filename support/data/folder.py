@@ -82,13 +82,12 @@ def _conclude(path, names, colors, facts):
         problems.append(example(path, unexplained, names))
     _refuse(path, problems)
 
-    ids, sound = list(range(256)), [fact for split in facts.values() for fact in split]
+    sound = [fact for split in facts.values() for fact in split]
     counts = {split: sum(fact["pixels"] for fact in some) for split, some in facts.items()}
     total = sum(counts.values())
     may_be_binary = names is None or (len(names) == 2 and VOID not in (colors or {}).values())
     is_binary = bool(may_be_binary and total[0] and total[VOID] and not total[1:VOID].any())
     if is_binary:
-        ids[VOID] = 1
         for pixels in counts.values():
             pixels[[1, VOID]] = pixels[VOID], 0
     names = names or _unnamed(is_binary, total, problems)
@@ -106,7 +105,7 @@ def _conclude(path, names, colors, facts):
     return {
         "class_names": names,
         "class_colors": [shown.get(id, color) for id, color in enumerate(class_colors(names))],
-        "ids": ids,
+        "ids": [*range(VOID), 1] if is_binary else None,  # else each value is its own id
         "summary": _summary(path, names, counts, [fact["size"] for fact in sound]),
     }
 

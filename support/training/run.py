@@ -90,9 +90,9 @@ class Run:
         devices.use_local()
         model = in_float32(keras.Model(model.input, model.outputs[0], name=model.name))
         classes = zip(self.data.class_names, self.data.class_colors, strict=True)
-        facts = {"classes": [{"name": name, "color": color} for name, color in classes]}
+        entries = [{"name": name, "color": color} for name, color in classes]
+        facts = self._fit() | {"classes": entries}
         if distributed.is_main_process():
-            facts |= self._fit()
             write(self.folder / "model.keras", functools.partial(save_model, model, facts))
         model.compile(jit_compile=JIT_COMPILE)
         return model
