@@ -1,8 +1,7 @@
 """What the three scripts share: the way of the data, loss, scores, evaluation and pictures.
 
 Data flows one way: a source yields `image` uint8 (H, W, 3) RGB and `mask` uint8 (H, W, 1)
-class ids; after that nothing knows which source it was. What makes a program of it (flags,
-resuming, errors in words) is in `support/`.
+class ids; after that nothing knows which source it was. `support/` makes a program of it.
 """
 
 import functools
@@ -61,6 +60,7 @@ class Data:
     identity: str
     class_names: tuple
     class_colors: tuple
+    value_range: tuple | None  # what became 0 and 255 in pictures of more than 8 bits
     tile: int | None  # side of the squares that pictures are cut into; None if they are resized
 
 
@@ -84,7 +84,6 @@ def load_data(flags):
     # Decoded, checked and resized once, into a file that is mapped into memory.
     tile, size = (flags.image_size, None) if flags.fit == "tiles" else (None, flags.image_size)
     pictures, facts = prepare(source, Path(flags.runs_dir) / "prepared", size, resize)
-
     counts = {name: len(some) for name, some in pictures.items()}
     counted = ", ".join(f"{count} {name}" for name, count in counts.items())
     print(f"Data: {source.title}: {counted} pictures, {flags.fit} to {flags.image_size} px")
@@ -115,6 +114,7 @@ def load_data(flags):
         identity=facts["identity"],
         class_names=tuple(facts["class_names"]),
         class_colors=tuple(facts["class_colors"]),
+        value_range=facts.get("value_range"),
         tile=tile,
     )
 
@@ -351,8 +351,8 @@ def plot_predictions(path, model, data, confusions, title, rows=6):
 def predict(network, flags):
     """Write masks for the photos that `--predict` names, as `label_photos` describes."""
 
-    def preprocess(photo, size):
-        image = read_image(photo, size)
+    def preprocess(photo, size, value_range):
+        image = read_image(photo, size, values=value_range)
         if size:
             image, _ = resize(image, image[..., :1], size)
         return normalize(image, None)[0].numpy()

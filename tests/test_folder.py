@@ -139,8 +139,8 @@ def test_masks_in_every_form_become_ids_of_classes(tmp_path, capsys, mask, class
 def test_a_gray_mask_among_colored_ones_is_read_by_its_color(tmp_path):
     """Programs that save space store a mask without a color as gray."""
     folder = draw(tmp_path, 30, COLORS)
-    (_, (_, one_of_training)), *_ = find_splits(folder, [])["train"]
-    Image.fromarray(np.zeros(np.shape(IDS), np.uint8)).save(one_of_training)
+    (_, (_, mask_of_training, _)), *_ = find_splits(folder, [])[0]["train"]
+    Image.fromarray(np.zeros(np.shape(IDS), np.uint8)).save(mask_of_training)
     write(folder, {"classes.txt": b"R 255 0 0\nG 0 255 0\nB 0 0 255\nvoid 0 0 0\n"})
     masks = all_masks(load(folder)).values()
     assert sum((mask == 255).all() for mask in masks) == 1
@@ -181,8 +181,9 @@ def test_what_was_found_is_told(tmp_path, capsys):
     load(write(tmp_path, {"classes.txt": b"open road\ncar\n"}))
     out = capsys.readouterr().out
     told = out[out.index(f"{tmp_path}: ") :].splitlines()
-    assert told[0].startswith(f"{tmp_path}: pictures of 4x5 to 10x4 pixels")
-    assert [line.split() for line in told[1:]] == [
+    assert told[0] == f"{tmp_path}: masks hold ids"
+    assert told[1].startswith("  Pictures of 4x5 to 10x4 pixels, values from 0 to 255 in 3 levels")
+    assert [line.split() for line in told[2:6]] == [
         ["train", "validation", "test"],
         ["open", "road", "83.33%", "75.00%", "100.00%"],  # 10 + 40 of 60, 15 of 20, 20 of 20
         ["car", "8.33%", "25.00%", "0.00%"],
@@ -193,7 +194,7 @@ def test_what_was_found_is_told(tmp_path, capsys):
 IMAGE, MASK = "images/03.png", "masks/03.png"
 TRUNCATED = encoded(COLORS, "BMP")[:-30]  # its header is fine
 PAGES = encoded(IDS, "TIFF", save_all=True, append_images=[Image.fromarray(IDS)])
-FLOATS = encoded(np.float32(IDS), "TIFF")
+FLOATS = encoded(np.float32(IDS) * 1.5, "TIFF")
 THIRD = encoded(np.full((4, 6, 3), 3, np.uint8))  # what IMAGE is
 
 
@@ -212,12 +213,12 @@ THIRD = encoded(np.full((4, 6, 3), 3, np.uint8))  # what IMAGE is
         (MASK, b"", MASK, "cannot identify"),
         (MASK, TRUNCATED, MASK, "truncated"),
         (MASK, PAGES, MASK, "2 pages"),
-        (MASK, FLOATS, MASK, "floating-point"),
+        (MASK, FLOATS, MASK, "no whole numbers"),
         (IMAGE, b"me", IMAGE, "cannot identify"),
         (IMAGE, TRUNCATED, IMAGE, "truncated"),
         (IMAGE, PAGES, IMAGE, "2 pages"),
-        (IMAGE, FLOATS, IMAGE, "floating-point"),
-        (IMAGE, encoded(IDS * np.int32(70000), "TIFF"), IMAGE, "16 bits"),
+        (IMAGE, FLOATS, IMAGE, "more than 8 bits"),
+        (IMAGE, encoded(IDS * np.int32(70000), "TIFF"), IMAGE, "more than 8 bits"),
     ],
     ids=lambda value: "" if isinstance(value, bytes) else None,
 )
@@ -228,17 +229,30 @@ def test_a_faulty_file_is_named_with_its_fault(sound, flags, file, content, name
     assert fault in line
 
 
-@pytest.mark.parametrize(("count", "more"), [(5, []), (6, ["  and 1 more like these"])])
+@pytest.mark.parametrize(("count", "more"), [(5, ""), (6, " and 1 more")])
 @pytest.mark.parametrize(("kind", "fit"), [("masks", "resize"), ("images", "tiles")])
-def test_five_faults_are_named_and_the_others_counted(sound, flags, kind, fit, count, more):
+def test_five_files_with_a_fault_are_named_and_the_others_counted(
+    sound, flags, kind, fit, count, more
+):
     flags.fit = fit
     files = [f"{kind}/{number:02}.png" for number in range(count)]
     write(sound, dict.fromkeys(files, TRUNCATED))
-    lines = refusal(sound, flags)
-    named = {line.split(": ")[0] for line in lines[:5]}
-    assert len(named) == 5
-    assert named <= {f"  {sound / file}" for file in files}
-    assert lines[5:] == more
+    (line,) = refusal(sound, flags)
+    named, _, fault = line.partition(": ")
+    others = sorted(named.removesuffix(more).split(", "))
+    assert "truncated" in fault
+    assert named.endswith(more)
+    assert len(others) == 5
+    assert {name.rpartition("/")[2] for name in others} <= {file[-6:] for file in files}
+    assert f"  {sound / kind}" in named
+
+
+def test_five_kinds_of_fault_are_told_and_the_others_counted(sound):
+    wrong = {f"masks/{number:02}.png": encoded(IDS[:, : number + 1]) for number in range(5)}
+    write(sound, {**wrong, "masks/05.png": TRUNCATED, "masks/06.png": b""})
+    lines = refusal(sound)
+    assert len(lines) == 6
+    assert lines[5] == "  and 2 more like these"
 
 
 @pytest.mark.parametrize(
@@ -260,8 +274,8 @@ def test_what_classes_txt_does_not_know_is_named(tmp_path, mask, wrong, classes,
         ([0, 2], "values 0, 2:"),
         ([1, 2, 255], "values 1, 2:"),
         ([0], "values 0:"),
-        (range(100), "values 0, 1, 2, 3, 4, 5, 6, 7 ...:"),  # gray levels, no ids
-        ([255], "void"),
+        (range(100), "100 values, from 0 to 99"),  # gray levels, or classes that need names
+        ([255], "masks hold 255 and nothing else"),
     ],
 )
 def test_numbers_that_are_no_classes_are_told(tmp_path, values, fault):
@@ -469,7 +483,7 @@ def test_the_cut_is_the_same_on_every_machine(tmp_path):
     """Worked out with sha256sum. Another hash would test on what older runs were trained on."""
     for number in range(20):
         write(tmp_path, {f"{kind}/picture-{number}.png": b"" for kind in ("images", "masks")})
-    splits = {split: [*dict(found)] for split, found in find_splits(tmp_path, []).items()}
+    splits = {split: [*dict(found)] for split, found in find_splits(tmp_path, [])[0].items()}
     assert splits["test"] == [f"picture-{number}" for number in (14, 16, 4, 5)]
     assert splits["validation"] == ["picture-0", "picture-8"]
     assert len({*sum(splits.values(), [])}) == 20  # noqa: RUF017

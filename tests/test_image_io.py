@@ -4,10 +4,19 @@ import struct
 from pathlib import Path
 
 from support.data import image_io
-from support.data.image_io import ColoredMask, count_colors, picture_size, read_image, read_mask
+from support.data.image_io import (
+    ColoredMask,
+    count_pages,
+    picture_size,
+    read_image,
+    upper_bits_alone,
+    value_range,
+)
+from support.data.mask_io import count_colors, read_mask
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 GRAY = np.uint8([[0, 1, 2], [2, 255, 0]])
@@ -62,9 +71,6 @@ def refused(read, path):
             [(255, 204, 204), (255,) * 3, RED],
         ),
         ("webp", np.uint8([[(*RED, 0), (*BLUE, 255)]]), {}, [(255, 255, 255), BLUE]),
-        ("png", np.uint16([[0, 256, 257, 65535]]), {}, [BLACK, BLACK, (1, 1, 1), (255, 255, 255)]),
-        ("tif", np.uint16([[514, 65534]]), {}, [(2, 2, 2), (254, 254, 254)]),
-        ("tif", np.int32([[514, 65535]]), {}, [(2, 2, 2), (255, 255, 255)]),
         ("tif", Image.new("CMYK", (1, 1), (255, 0, 0, 0)), {}, [(0, 255, 255)]),
         ("tif", Image.new("CMYK", (1, 1), (0, 255, 255, 255)), {}, [BLACK]),
         ("jpg", Image.new("CMYK", (8, 8), (0, 255, 255, 0)), {}, [RED] * 8),
@@ -126,16 +132,144 @@ def test_the_exif_orientation_turns_a_picture_and_its_size(tmp_path, orientation
         np.testing.assert_array_equal(read_mask(path)[..., 0], wanted * 40)
 
 
+def wide(folder, kind, values):
+    """A picture of more than 8 bits, gray or in color, of values (H, W) or (H, W, C)."""
+    if kind == "png":
+        values = np.atleast_3d(values).astype(np.uint16)
+        (folder / "a.png").write_bytes(tf.io.encode_png(values).numpy())
+        return folder / "a.png"
+    return save(folder / "a.tif", values.astype(kind))
+
+
+@pytest.mark.parametrize("kind", ["png", np.uint16, np.int32, np.float32])
+def test_values_of_more_than_8_bits_are_scaled_by_one_line(tmp_path, kind):
+    """(value - 300) * 255 / 2700, rounded; what is beyond either end is cut."""
+    path = wide(tmp_path, kind, np.array([[300, 1650, 3000], [200, 3100, 2999]]))
+    image = read_image(path, values=(300, 3000))
+    gray = np.uint8([[0, 128, 255], [0, 255, 255]])
+    np.testing.assert_array_equal(image, gray[..., None].repeat(3, -1))
+    assert value_range(path) == (200, 3100)
+    assert "more than 8 bits" in refused(read_image, path)
+
+
+def test_a_sign_and_a_fraction_have_their_place_on_the_line(tmp_path):
+    hounsfield = save(tmp_path / "a.tif", np.int32([[-1024, -362, 300]]))
+    assert value_range(hounsfield) == (-1024, 300)
+    assert read_image(hounsfield, values=(-1024, 300))[0, :, 0].tolist() == [0, 128, 255]
+    share = save(tmp_path / "b.tif", np.float32([[0, 0.25, 1]]))
+    assert value_range(share) == (0, 1)
+    assert read_image(share, values=(0, 1))[0, :, 0].tolist() == [0, 64, 255]
+
+
+def test_colors_of_16_bits_are_read_whole_with_opacity_or_without(tmp_path):
+    colored = np.array([[(300, 1650, 3000)]])
+    assert read_image(wide(tmp_path, "png", colored), values=(300, 3000)).tolist() == [
+        [[0, 128, 255]]
+    ]
+    faint = np.concatenate([colored, [[[0]]]], axis=-1)
+    assert read_image(wide(tmp_path, "png", faint), values=(300, 3000)).tolist() == [[[255] * 3]]
+    gray = np.array([[(3000, 65535), (300, 65535), (300, 0)]])
+    image = read_image(wide(tmp_path, "png", gray), values=(300, 3000))
+    assert image[0, :, 0].tolist() == [255, 0, 255]
+
+
+def test_a_broken_pixel_in_ten_thousand_does_not_decide_the_range(tmp_path):
+    values = np.full((150, 150), 2200)
+    values[0, 0], values[:75], values[1, 1] = 65535, 2100, 0
+    values[75:] = 2300
+    values[-1, -1] = 65535
+    assert value_range(wide(tmp_path, "png", values)) == (2100, 2300)
+
+
+def test_8_bits_have_no_range_and_are_refused_where_others_have_one(tmp_path):
+    path = save(tmp_path / "a.png", COLORED)
+    assert value_range(path) is None
+    told = refused(lambda path: read_image(path, values=(-10, 1000)), path)
+    assert "8 bits" in told
+    assert "-10 to 1000" in told
+
+
+def test_values_that_are_no_numbers_are_refused(tmp_path):
+    path = save(tmp_path / "a.tif", np.float32([[0.5, np.nan]]))
+    assert "no numbers" in refused(value_range, path)
+
+
+@pytest.mark.parametrize("kind", ["png", np.uint16])
+@pytest.mark.parametrize("orientation", TURNED)
+def test_16_bits_are_turned_like_8(tmp_path, orientation, kind):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / ("a.png" if kind == "png" else "a.tif")
+    Image.fromarray(np.uint16(TURNED[1]) * 1000).save(path, exif=exif)
+    image = read_image(path, values=(0, 6000))
+    np.testing.assert_array_equal(np.rint(image[..., 0] / 42.5), TURNED[orientation])
+
+
+def tiff(path, pixels, *, photometric, extra=None, bits=8):
+    """An uncompressed TIFF of uint8 or uint16 pixels (H, W, bands), tag by tag."""
+    height, width, bands = pixels.shape
+    data = pixels.astype("<u2" if bits == 16 else np.uint8).tobytes()
+    if bits == 1:
+        data = np.packbits(pixels[..., 0], axis=1).tobytes()
+    tags = [(256, 4, [width]), (257, 4, [height]), (258, 3, [bits] * bands), (259, 3, [1])]
+    tags += [(262, 3, [photometric]), (273, 4, [0]), (277, 3, [bands]), (278, 4, [height])]
+    tags += [(279, 4, [len(data)]), (284, 3, [1])] + (
+        [(338, 3, extra)] if extra is not None else []
+    )
+    after = 8 + 2 + 12 * len(tags) + 4
+    entries, more = b"", b""
+    tags = [(tag, kind, [after + 64] if tag == 273 else values) for tag, kind, values in tags]
+    for tag, kind, values in tags:
+        packed = struct.pack(f"<{len(values)}{'H' if kind == 3 else 'I'}", *values)
+        if len(packed) > 4:
+            packed, more = struct.pack("<I", after + len(more)), more + packed
+        entries += struct.pack("<HHI", tag, kind, len(values)) + packed.ljust(4, b"\0")
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+    path.write_bytes(head + more.ljust(64, b"\0") + data)
+    return path
+
+
+BANDS = np.uint8([[(10, 20, 30, 0), (40, 50, 60, 255)]])
+
+
 @pytest.mark.parametrize(
-    ("pixels", "fault"),
-    [
-        (np.float32([[0.5]]), "floating-point"),
-        (np.int32([[65536]]), "more than 16 bits"),
-        (np.int32([[-1]]), "more than 16 bits"),
-    ],
+    ("extra", "wanted"),
+    [(None, BANDS[..., :3]), ([0], BANDS[..., :3]), ([2], [[(255,) * 3, (40, 50, 60)]])],
 )
-def test_pixels_that_cannot_be_8_bits_are_refused(tmp_path, pixels, fault):
-    assert fault in refused(read_image, save(tmp_path / "a.tif", pixels))
+def test_a_fourth_band_is_opacity_only_if_a_tiff_says_so(tmp_path, extra, wanted):
+    path = tiff(tmp_path / "a.tif", BANDS, photometric=2, extra=extra)
+    assert read_image(path).tolist() == np.array(wanted).tolist()
+
+
+def test_of_a_tiff_that_is_not_read_it_is_told_what_it_has(tmp_path):
+    path = tiff(tmp_path / "a.tif", np.zeros((2, 3, 12), int), photometric=1, bits=16)
+    assert refused(read_image, path).startswith("is a TIFF of 12 bands of 16 bits; taken are")
+
+
+def test_of_colors_of_16_bits_in_a_tiff_the_upper_bits_are_known_to_be_all(tmp_path):
+    path = tiff(tmp_path / "a.tif", np.full((2, 3, 3), 0x0C80), photometric=2, bits=16)
+    assert upper_bits_alone(path)
+    assert read_image(path).max() == 0x0C
+    assert not upper_bits_alone(save(tmp_path / "b.tif", COLORED))
+
+
+@pytest.mark.parametrize("bits", [1, 8])
+def test_a_mask_whose_0_is_white_is_taken_by_what_is_said_of_it(tmp_path, bits):
+    path = tiff(tmp_path / "a.tif", np.uint8([[[0], [1], [1]]]), photometric=0, bits=bits)
+    assert "0 to be white" in refused(read_mask, path)
+    assert read_mask(path, values={0: 0, 1: 1}).ravel().tolist() == [0, 1, 1]
+    if bits == 1:
+        by_color = {(255, 255, 255): 1, (0, 0, 0): 0}
+        assert read_mask(path, by_color).ravel().tolist() == [1, 0, 0]
+
+
+def test_pages_are_read_by_their_numbers(tmp_path):
+    pages = [Image.fromarray(np.full((2, 2), value, np.uint8)) for value in (5, 6, 7)]
+    pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
+    assert count_pages(tmp_path / "a.tif") == 3
+    assert read_image(tmp_path / "a.tif", page=2)[0, 0].tolist() == [7] * 3
+    assert read_mask(tmp_path / "a.tif", page=1)[0, 0].tolist() == [6]
+    assert count_pages(save(tmp_path / "a.png", COLORED)) == 1
 
 
 @pytest.mark.parametrize("read", [read_image, read_mask])
@@ -220,6 +354,33 @@ def test_of_a_palette_the_numbers_count(tmp_path, colors):
     assert read_mask(save(tmp_path / "a.png", drawn), colors).ravel().tolist() == [2, 0, 1]
 
 
+@pytest.mark.parametrize(
+    ("pixels", "wanted"),
+    [
+        (np.float32([[0, 1]]), [0, 1]),
+        (np.float32([[0, 0.5, 1]]), [0, 128, 255]),
+        (np.uint16([[0, 65535, 65535]]), [0, 255, 255]),
+        (np.uint16([[0, 65535, 32768, 0]]), [0, 255, 127, 0]),
+    ],
+)
+def test_fractions_and_16_bits_may_be_a_mask_of_two_classes(tmp_path, pixels, wanted):
+    assert read_mask(save(tmp_path / "a.tif", pixels)).ravel().tolist() == wanted
+
+
+def test_values_become_the_ids_that_they_mean(tmp_path):
+    path = save(tmp_path / "a.png", np.uint16([[0, 1000, 3, 0]]))
+    assert read_mask(path, values={0: 1, 1000: 0, 3: 255}).ravel().tolist() == [1, 0, 255, 1]
+    told = refused(lambda path: read_mask(path, values={0: 0, 3: 1}), path)
+    assert told.startswith("1 pixels of the value 1000, which classes.txt does not name")
+
+
+@pytest.mark.parametrize("mode", ["LA", "RGBA"])
+def test_a_mask_in_opacity_alone_is_told(tmp_path, mode):
+    mask = Image.new(mode, (2, 1), (255,) * len(mode))
+    mask.putpixel((0, 0), (*(255,) * (len(mode) - 1), 0))
+    assert "tells its classes by opacity" in refused(read_mask, save(tmp_path / "a.png", mask))
+
+
 def test_of_a_palette_whose_colors_are_all_explained_the_colors_count(tmp_path):
     """Of the third color nothing is known, but no pixel has it."""
     drawn = palette_picture([[1, 0, 1]], [RED, GREEN, (9, 9, 9)])
@@ -267,7 +428,8 @@ def test_webp_is_refused_as_a_mask(tmp_path, lossless):
 @pytest.mark.parametrize(
     ("pixels", "fault"),
     [
-        (np.float32([[0.5]]), "floating-point"),
+        (np.float32([[1.5]]), "no whole numbers"),
+        (np.float32([[np.nan]]), "no whole numbers"),
         (Image.new("CMYK", (1, 1)), "mode CMYK"),
         (np.uint16([[3, 256]]), "value 256"),
         (np.int32([[70000, 0]]), "value 70000"),

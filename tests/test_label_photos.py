@@ -24,14 +24,17 @@ SIDE = 32  # of the square that the model sees
 RUN = Path("runs/unet/2024-05-01_10-00-00")
 
 
-def finish_run(folder, fit="tiles", side=SIDE, names=NAMES, kernel=KERNEL, bias=(3, 0, 0)):
+def finish_run(
+    folder, fit="tiles", side=SIDE, names=NAMES, kernel=KERNEL, bias=(3, 0, 0), value_range=None
+):
     """What a finished run leaves: a model that classifies each pixel, by its color alone."""
     conv = keras.layers.Conv2D(3, kernel.shape[:2], padding="same", activation="softmax")
     model = keras.Sequential([keras.Input((None, None, 3)), conv])
     conv.set_weights([kernel, np.array(bias)])
     classes = [{"name": name, "color": color} for name, color in zip(names, COLORS, strict=True)]
     folder.mkdir(parents=True)
-    save_model(model, {"image_size": side, "fit": fit, "classes": classes}, folder / "model.keras")
+    facts = {"image_size": side, "fit": fit, "classes": classes, "value_range": value_range}
+    save_model(model, facts, folder / "model.keras")
     (folder / "metrics.json").write_text("{}")
     return folder
 
@@ -126,6 +129,25 @@ def test_an_overlay_shows_the_photo_the_classes_and_a_legend_of_those_there(pred
     dark, bright, red = map(tuple, COLORS_RGB.tolist())
     assert {dark, bright} < below  # the third class is not there
     assert red not in below
+
+
+@pytest.mark.parametrize("fit", ["tiles", "resize"])
+def test_a_photo_of_more_than_8_bits_is_scaled_as_the_model_was_trained(predict, fit):
+    """To the model 2,100 is black and 2,300 white; a photo of 8 bits has another scale."""
+    finish_run(RUN, fit, value_range=(2100, 2300))
+    values = np.uint16(2100 + 100 * np.minimum(stripes(64, 64), 1) * 2)
+    Image.fromarray(values).save("camera.png")
+    draw("photo.png", stripes(64, 64))
+    with pytest.raises(SystemExit, match=r"photo\.png: has 8 bits a value, but .* 2100 to 2300"):
+        predict("camera.png", "photo.png", fit=fit)
+    np.testing.assert_array_equal(mask_of("camera")[:, [5, 40, 60]], [[0, 1, 1]] * 64)
+    assert shown("camera-overlay.png").max() > 200
+
+
+def test_a_photo_of_more_than_8_bits_is_refused_by_a_model_of_8(predict):
+    Image.fromarray(np.uint16([[0, 300], [700, 900]])).save("camera.png")
+    with pytest.raises(SystemExit, match=r"camera\.png: has more than 8 bits a value"):
+        predict("camera.png")
 
 
 def test_a_legend_wider_than_the_photo_is_not_cut_off(predict):

@@ -25,16 +25,32 @@ def test_classes_are_laid_over_a_picture_and_background_is_not(full):
     assert over.max() <= full
 
 
-def test_class_names_may_be_chinese(monkeypatch):
+def test_class_names_may_be_chinese(monkeypatch, capsys):
     """The font that is tried here comes with matplotlib: not every machine has a Chinese one."""
     overlay.east_asian_font.cache_clear()
     monkeypatch.setattr(overlay, "_EAST_ASIAN", ("None Such", "DejaVu Sans Mono"))
     assert overlay.overlay_font(["road", "\u9053\u8def"], 20).getname()[0] == "DejaVu Sans Mono"
     assert overlay.overlay_font(["road"], 20).getname()[0] != "DejaVu Sans Mono"
     with matplotlib.rc_context():
-        overlay.set_figure_font()
+        overlay.set_figure_font("road \u00e9")
         assert matplotlib.rcParams["font.family"] == ["DejaVu Sans", "DejaVu Sans Mono"]
+        assert capsys.readouterr().out == ""
     monkeypatch.setattr(overlay, "_EAST_ASIAN", ())
     overlay.east_asian_font.cache_clear()
     assert overlay.overlay_font(["\u9053"], 20).size == 20
     overlay.east_asian_font.cache_clear()
+
+
+def test_letters_without_a_font_are_told_once(monkeypatch, capsys, tmp_path, recwarn):
+    monkeypatch.setattr(overlay, "_EAST_ASIAN", ())
+    overlay.east_asian_font.cache_clear()
+    with matplotlib.rc_context():
+        overlay.set_figure_font("\u9053 road\u8def")
+        figure = Figure(layout="constrained")
+        legend(figure, ["\u9053\u8def", "road"], ["#010203", "#FF0000"], {0, 1})
+        figure.savefig(tmp_path / "a.png")
+    overlay.east_asian_font.cache_clear()
+    told = capsys.readouterr().out
+    assert told.count("\n") == 1
+    assert told.startswith("No font is installed for \u8def\u9053: figures show boxes there.")
+    assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]

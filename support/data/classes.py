@@ -1,6 +1,8 @@
-"""Names and colors of classes, and `classes.txt` of a folder that gives both."""
+"""Names, colors and values of classes, and the files of a folder that give them."""
 
 import colorsys
+import re
+from dataclasses import dataclass
 
 from support.data.image_io import VOID
 
@@ -9,53 +11,103 @@ import numpy as np
 # Okabe and Ito's palette, made for color-blind readers (jfly.uni-koeln.de/color).
 COLORS = ("#E69F00", "#0072B2", "#F0E442", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000")
 
-_VOID_NAMES = ("void", "ignore")  # with a color: what is neither trained on nor scored
+CLASS_FILES = ("classes.txt", "labelmap.txt", "label_colors.txt", "class_dict.csv")
+_VOID_NAMES = ("void", "ignore", "__ignore__")  # what is neither trained on nor scored
+_LINES = (  # the forms of a line, of which the first that fits counts
+    r"(?P<name>[^:]+):(?P<numbers>\d+,\d+,\d+)(:.*)?",  # labelmap.txt of CVAT
+    r"(?P<numbers>\d+\s+\d+\s+\d+)\s+(?P<name>.*\D.*)",  # label_colors.txt of CamVid
+    r"(?P<name>[^,]+)(?P<numbers>(,\s*\d+){3})",  # class_dict.csv, as Kaggle's CamVid has it
+    r"(?P<name>.+?)(?P<numbers>(\s+\d+){3})",  # our own: name RED GREEN BLUE,
+    r"(?P<name>.+?)[\s,]+(?P<numbers>\d+)",  # name VALUE,
+    r"(?P<name>.+)(?P<numbers>)",  # or the name alone
+)
 
 
-def read_classes(path, problems):
-    """Read the names and colors of the classes, one a line: `name`, or `name RED GREEN BLUE`.
+@dataclass
+class Classes:
+    """What is known of a folder's classes before any mask is read.
+
+    `names`: list of str in the order of the ids, or None. `colors`: dict from (red, green, blue),
+    0 to 255, to class id. `values`: dict from a mask's value to class id. In both, `VOID` is the
+    id of void, and either is None if masks hold ids or nobody has said what they hold. `file`: the
+    name of the file that says it, or that could.
+    """
+
+    names: list | None = None
+    colors: dict | None = None
+    values: dict | None = None
+    file: str = CLASS_FILES[0]
+
+
+def read_classes(folder, problems):
+    """Read the first of `CLASS_FILES` that a folder has.
 
     Args:
-        path: Path of a file, which may be missing.
+        folder: Path.
         problems: list of str, which gets a line for each fault of the file.
 
     Returns:
-        list of str or None, the names in the order of the ids; dict or None, from
-        (red, green, blue), 0 to 255, to class id, with `VOID` for a line `void RED GREEN BLUE`.
+        `Classes`, empty if there is no such file or it has faults.
     """
+    there = [folder / name for name in CLASS_FILES if (folder / name).is_file()]
+    if not there:
+        return Classes()
+    path = there[0]
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except FileNotFoundError:
-        return None, None
     except (OSError, UnicodeDecodeError) as error:
         problems.append(f"{path}: cannot be read as UTF-8 text: {error}")
-        return None, None
-    names, colors = [], {}
-    for number, line in enumerate(lines, start=1):
-        words = line.split()
-        if not words:
-            continue
-        color = ()
-        if len(words) > 3 and all(word.isdecimal() for word in words[-3:]):
-            *words, red, green, blue = words
-            color = int(red), int(green), int(blue)
-        name = " ".join(words)
+        return Classes()
+    if path.suffix == ".csv" and lines and not re.search(r"\d", lines[0]):
+        lines[0] = ""  # the names of its columns
+    entries = []
+    for number, line in enumerate(map(str.strip, lines), start=1):
+        if line and not line.startswith("#"):
+            fits = next(filter(None, (re.fullmatch(form, line) for form in _LINES)))
+            numbers = tuple(map(int, re.findall(r"\d+", fits["numbers"])))
+            entries.append((f"{path}, line {number}", line, fits["name"].strip(), numbers))
+    named = [entry for entry in entries if entry[2].lower() not in _VOID_NAMES]
+    # "lane 1" and "lane 2" are names; "car 1" and "road 2" have values.
+    has_values = all(len(numbers) == 1 for *_, numbers in named)
+    if not has_values or len({name for *_, name, _ in named}) < len(named):
+        entries = [
+            (where, line, line, ())
+            if len(numbers) == 1 and (where, line, name, numbers) in named
+            else (where, line, name, numbers)
+            for where, line, name, numbers in entries
+        ]
+    found = _check(entries, problems)
+    found.file = path.name
+    if not problems:
+        kinds = [len(numbers) for *_, name, numbers in entries if name in found.names]
+        if found.colors and min(kinds) < 3:
+            problems.append(f"{path}: gives some classes a color and others none")
+        if not 2 <= len(found.names) <= VOID:
+            count = len(found.names)
+            problems.append(f"{path}: has {count} classes; 2 to {VOID} can be told apart")
+    return Classes() if problems else found
+
+
+def _check(entries, problems):
+    """`Classes` of (where, line, name, numbers), if no problem is found."""
+    names, colors, values = [], {}, {}
+    for where, line, name, numbers in entries:
         is_void = name.lower() in _VOID_NAMES
-        if name in names or color in colors or max(color, default=0) > 255:
-            problems.append(f"{path}, line {number}: twice there, or a color beyond 255: {line}")
-        if color:
-            colors[color] = VOID if is_void else len(names)
+        class_id = VOID if is_void else len(names)
+        known = colors if len(numbers) == 3 else values
+        key = numbers if len(numbers) == 3 else sum(numbers)
+        if name in names or (numbers and key in known) or (len(numbers) == 3 and max(key) > 255):
+            problems.append(f"{where}: twice there, or a color beyond 255: {line}")
+        if numbers:
+            known[key] = class_id
         if not is_void:
             names.append(name)
-        elif not color:
-            problems.append(f"{path}, line {number}: {name} takes a color; as a number it is 255")
-    if problems:
-        return None, None
-    if colors and len(names) > sum(class_id != VOID for class_id in colors.values()):
-        problems.append(f"{path}: gives some classes a color and others none")
-    if not 2 <= len(names) <= VOID:
-        problems.append(f"{path}: has {len(names)} classes; 2 to {VOID} can be told apart")
-    return names, colors or None
+        elif not numbers:
+            problems.append(f"{where}: {name} takes a color; as a number it is 255")
+    only_void = {*values.values()} <= {VOID}
+    if only_void and values and not colors:  # the others are the ids in their order
+        values |= {number: number for number in range(len(names)) if number not in values}
+    return Classes(names, colors or None, values or None)
 
 
 def example(folder, counts, names):

@@ -21,7 +21,8 @@ class Split:
     `decode` takes a record and `at_least`, a number of pixels below which no side of the picture
     need be decoded (None: its own size). It returns uint8 image (H, W, 3) and uint8 mask
     (H', W', 1) of class ids, of which only the mask must be of the picture's own size, and facts
-    for `Source.conclude`. It raises ValueError, one line that names the picture.
+    for `Source.conclude`, None or a dict, which gets `kept`: int (256,), how many pixels have each
+    value of the mask after it was resized. It raises ValueError, one line that names the picture.
     """
 
     records: Iterable  # of a known length, cheap to read
@@ -43,13 +44,14 @@ class Source:
     `conclude` is called when all pictures were decoded. It takes a dict from split to a list of
     what `decode` said of each picture, or the ValueError that it raised, and returns a dict for
     JSON: `class_names`, `class_colors` ("#RRGGBB"), and if need be `ids`, the class ids that the
-    masks' values 0 to 255 stand for, and `summary`, lines to print. It raises UserError if the
+    masks' values 0 to 255 stand for, `value_range`, the values that have become 0 and 255 in
+    pictures of more than 8 bits, and `summary`, lines to print. It raises UserError if the
     pictures cannot be trained on.
     """
 
     title: str  # names the data in every figure
     stamp: str  # another one for other data; known before any picture is read
-    splits: dict  # train, validation, test: `Split`
+    splits: dict | Callable  # train, validation, test: `Split`; or what returns it, given nothing
     conclude: Callable = of_pets
 
 

@@ -1,12 +1,14 @@
-"""Where the pictures and masks of a folder lie, and which of them train, validate and test."""
+"""Which pictures of a folder train, validate and test."""
 
 import hashlib
 
-from support.data.image_io import is_picture
+from support.data.folder_forms import find_pairs
+from support.data.image_io import count_pages
 from support.runtime.startup import UserError
 
 SPLITS = {"train": ("train",), "validation": ("val", "validation"), "test": ("test",)}
-_NO_PICTURES = {"thumbs.db", "desktop.ini"}  # that systems leave in folders
+_SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
+_LISTS = "ImageSets/Segmentation"  # of PASCAL VOC: a name a line in train.txt, val.txt, test.txt
 
 
 def cut(names, missing=("test", "validation")):
@@ -39,7 +41,9 @@ def find_splits(path, problems):
         problems: list of str, to which is added what is wrong.
 
     Returns:
-        dict from split to a sorted list of (name, (picture, mask)), both Paths.
+        dict from split to a sorted list of (name, (picture, mask, page)), both Paths, with the
+        number of the page if they are stacks of which one split has a part, else None; and str,
+        what is remarkable about them, or "".
 
     Raises:
         UserError: there are no such folders.
@@ -48,58 +52,76 @@ def find_splits(path, problems):
         split: [path / name for name in names if (path / name).is_dir()]
         for split, names in SPLITS.items()
     }
-    if not any(folders.values()):
-        folders["train"] = [path]
-    elif not folders["train"] or (path / "images").is_dir():
+    if any(folders.values()):
+        found, words = _from_folders(path, folders, problems)
+    else:
+        pairs, words = find_pairs(path, problems)
+        found = _from_lists(path, pairs, problems) or _from_names(pairs) or {"train": pairs}
+    missing = [split for split in ("test", "validation") if split not in found]
+    if missing and len(found) > 1:
+        for split in reversed(missing):
+            print(f"{path} has no folder for {split}: a tenth of train/ is kept for it")
+    train = {name: (*pair, None) for name, pair in found["train"].items()}
+    if missing and len(train) <= len(missing):
+        train = _pages(train)
+        if len(train) > len(missing):
+            words += "; pages of one stack in several splits, so scores on them say little"
+    parts = {
+        split: {n: (*pair, None) for n, pair in found.get(split, {}).items()} for split in SPLITS
+    }
+    parts |= {split: {n: train[n] for n in names} for split, names in cut(train, missing).items()}
+    return {split: sorted(pairs.items()) for split, pairs in parts.items()}, words.removeprefix(
+        "; "
+    )
+
+
+def _from_folders(path, folders, problems):
+    """Pictures in train/, val/ and test/, each with a form of its own."""
+    if not folders["train"] or (path / "images").is_dir():
         raise UserError(f"{path} needs either images/ and masks/, or train/ with these in it.")
     problems += [
         f"{path} has {' and '.join(path.name for path in several)}, which mean the same: keep one"
         for several in folders.values()
         if len(several) > 1
     ]
-    if folders["train"] != [path]:
-        known = {name for names in SPLITS.values() for name in names}
-        problems += [
-            f"{images.parent} is no split: they are train/, val/ and test/"
-            for images in sorted(path.glob("*/images"))
-            if images.parent.name not in known
-        ]
-        for split in [split for split, several in folders.items() if not several]:
-            print(f"{path} has no folder for {split}: a tenth of train/ is kept for it")
-    found = {split: {} for split in SPLITS}
-    for split, several in folders.items():
-        for folder in several:
-            found[split] |= _find_pairs(folder, problems)
-    train = found["train"]
-    missing = [split for split in ("test", "validation") if not folders[split]]
-    for split, names in cut(train, missing).items():
-        found[split] = {name: train[name] for name in names}
-    return {split: sorted(pairs.items()) for split, pairs in found.items()}
+    problems += [
+        f"{images.parent} is no split: they are train/, val/ and test/"
+        for images in sorted(path.glob("*/images"))
+        if images.parent.name not in _SPLIT_OF
+    ]
+    found = {
+        split: find_pairs(several[0], problems) for split, several in folders.items() if several
+    }
+    words = dict.fromkeys(words for _, words in found.values() if words)
+    return {split: pairs for split, (pairs, _) in found.items()}, ", ".join(words)
 
 
-def _find_pairs(folder, problems):
-    """dict from name to (picture, mask), of files in a folder's `images` and `masks`."""
-    found = {"images": {}, "masks": {}}
-    for kind, by_name in found.items():
-        if not (folder / kind).is_dir():
-            raise UserError(f"{folder} has no folder {kind}/: it takes images/ and masks/.")
-        others = []
-        for path in sorted((folder / kind).rglob("*")):
-            inside = path.relative_to(folder / kind)
-            if path.is_dir() or any(
-                part.startswith(".") or part == "__MACOSX" for part in inside.parts
-            ):
-                continue
-            name = inside.with_suffix("").as_posix()
-            if not is_picture(path):
-                others += [path.name] if path.name.lower() not in _NO_PICTURES else []
-            elif name in by_name:
-                problems.append(f"{path}: {by_name[name].name} is there, too; rename one of them")
-            else:
-                by_name[name] = path
-        if others:
-            print(f"{folder / kind}: {len(others)} files are no pictures, such as {others[0]}")
-    images, masks = found.values()
-    problems += [f"{images[name]} has no mask in masks/" for name in images if name not in masks]
-    problems += [f"{masks[name]} has no picture in images/" for name in masks if name not in images]
-    return {name: (images[name], masks[name]) for name in images if name in masks}
+def _from_lists(path, pairs, problems):
+    """Pictures in the splits of `_LISTS`; None if there are none."""
+    lists = {file: _SPLIT_OF.get(file.stem) for file in sorted((path / _LISTS).glob("*.txt"))}
+    found = {}
+    for file, split in lists.items():
+        names = file.read_text(encoding="utf-8").split() if split else []
+        unknown = [name for name in names if name not in pairs]
+        problems += [f"{file}: there is no picture {name} with a mask" for name in unknown]
+        if names:
+            found[split] = {name: pairs[name] for name in names if name in pairs}
+    return found if "train" in found else None
+
+
+def _from_names(pairs):
+    """Pictures of images/train/, images/val/ and so on; None if other folders are there, too."""
+    found = {}
+    for name, pair in pairs.items():
+        found.setdefault(_SPLIT_OF.get(name.split("/")[0] if "/" in name else ""), {})[name] = pair
+    return found if "train" in found and None not in found else None
+
+
+def _pages(pairs):
+    """Pictures with each page of a stack for itself."""
+    found = {}
+    for name, (picture, mask, _) in pairs.items():
+        pages = count_pages(picture)
+        for page in range(pages) if pages > 1 else (None,):
+            found[name if page is None else f"{name}/{page:05}"] = picture, mask, page
+    return found

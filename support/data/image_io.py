@@ -1,17 +1,19 @@
-"""Single files: pictures in every common form to RGB, masks to class ids."""
+"""Pictures in every common form to RGB of 8 bits."""
 
 import contextlib
 
 from support.runtime.startup import reason
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+import tensorflow as tf
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 VOID = 255  # a mask's value for "ignore": neither trained on nor scored
 
 _PICTURES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp"}
 _SWAPPED = {5, 6, 7, 8}  # EXIF orientations that turn a picture by a quarter
 _ORIENTATION = 0x0112
+BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES_PER_PIXEL, EXTRA_SAMPLES = 258, 262, 277, 338  # of TIFF
 
 Image.MAX_IMAGE_PIXELS = None  # pictures are the user's own; the limit is against strangers'
 
@@ -21,19 +23,49 @@ def is_picture(path):
     return path.suffix.lower() in _PICTURES and not path.name.startswith(".")
 
 
-def picture_size(path):
+def picture_size(path, page=None):
     """Height and width as `read_image` would return them; most formats say it at their beginning.
 
     Raises:
         ValueError: it is no picture. The message, one line, begins with the path.
     """
-    with _opened(path) as image:
+    with opened(path, page) as image:
         width, height = image.size  # Pillow has turned that of a TIFF already
         turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION) in _SWAPPED
     return (width, height) if turned else (height, width)
 
 
-def read_image(path, at_least=None):
+def count_pages(path):
+    """How many pages a TIFF has; 1 for every other file."""
+    if path.suffix.lower() not in (".tif", ".tiff"):
+        return 1
+    with opened(path, 0) as image:
+        return image.n_frames
+
+
+def value_range(path, page=None):
+    """Where the values of a picture begin and end, if they are not 8 bits each; else None.
+
+    A ten-thousandth at either end is left out, so that a pixel of the sensor that is broken does
+    not decide.
+
+    Returns:
+        tuple of two int or float, or None.
+
+    Raises:
+        ValueError: as for `read_image`.
+    """
+    with opened(path, page) as image:
+        if not _is_wide(image):
+            return None
+        values, _ = _wide_values(image)
+        if not np.isfinite(values).all():
+            raise ValueError("has pixels that are no numbers")
+    values = values.ravel()[:: 1 + values.size // 1_000_000]
+    return tuple(np.quantile(values, (1e-4, 1 - 1e-4), method="nearest").tolist())
+
+
+def read_image(path, at_least=None, page=None, values=None):
     """A picture as RGB, turned as its EXIF data say.
 
     Args:
@@ -41,25 +73,36 @@ def read_image(path, at_least=None):
         at_least: side of the square that it will be resized to, pixels. A JPEG is decoded at a
             half, a quarter or an eighth of its size then, if that is twice as large or more.
             None: at its own size.
+        page: number of the page of a TIFF that has several, from 0.
+        values: (lowest, highest), which become 0 and 255, for pictures whose values have more
+            than 8 bits, a sign or a fraction: what is between is scaled, what is beyond is cut.
+            None for pictures of 8 bits.
 
-    Gray and palette pictures become colored, 16 bits become 8 (divided by 257), what is
-    transparent becomes white.
+    Gray and palette pictures become colored, what is transparent becomes white. A fourth band of
+    a TIFF that is not declared as opacity is left out.
 
     Returns:
         uint8 (H, W, 3).
 
     Raises:
-        ValueError: it cannot be read. The message, one line, begins with the path.
+        ValueError: it cannot be read, or `values` does not fit it. The message, one line, begins
+            with the path.
     """
-    with _opened(path) as image:
-        if at_least:
+    with opened(path, page) as image:
+        if _is_wide(image):
+            image = _in_8_bits(image, values)
+        elif values:
+            lowest, highest = values
+            raise ValueError(
+                f"has 8 bits a value, but pictures to train on are from {lowest:g} to {highest:g}: "
+                "how these compare is not known; save all alike"
+            )
+        elif at_least:
             image.draft(None, (2 * at_least, 2 * at_least))
+        opaque = image.format == "TIFF" and not {*image.tag_v2.get(EXTRA_SAMPLES, ())} & {1, 2}
         ImageOps.exif_transpose(image, in_place=True)  # decodes it, too
-        if image.mode.startswith("I"):  # 16 bits a pixel, and 32 where Pillow knows no better
-            values = np.asarray(image).astype(np.int64)
-            if values.min() < 0 or values.max() > 65535:
-                raise ValueError("has values of more than 16 bits; save it with 8 or 16")
-            image = Image.fromarray((values // 257).astype(np.uint8))
+        if opaque and image.mode == "RGBA":
+            image = Image.fromarray(np.asarray(image)[..., :3])
         if image.mode == "La":  # which Pillow cannot take to RGBA at once
             image = image.convert("LA")
         if image.mode in ("LA", "PA", "RGBa") or "transparency" in image.info:
@@ -67,50 +110,6 @@ def read_image(path, at_least=None):
         if image.mode == "RGBA":
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         return np.array(image.convert("RGB"))
-
-
-def read_mask(path, colors=None):
-    """A mask as class ids.
-
-    Args:
-        path: of a gray, palette or RGB picture. Of gray and palette ones the numbers count, unless
-            `colors` explains all colors in use: a program that saves space makes such files, and
-            numbers colors as it likes. One bit a pixel is 0 and 255.
-        colors: dict from (red, green, blue), 0 to 255, to the class id that it means.
-
-    Returns:
-        uint8 (H, W, 1), class ids and `VOID`.
-
-    Raises:
-        ValueError: it cannot be read. The message, one line, begins with the path.
-        ColoredMask: it has colors, and `colors` is None.
-    """
-    with _opened(path) as image:
-        if image.format in ("JPEG", "MPO", "WEBP"):
-            raise ValueError(f"{image.format} changes the values of a mask; save it as PNG")
-        is_gif = image.format == "GIF"
-        ImageOps.exif_transpose(image, in_place=True)
-        if image.mode == "1":
-            image = image.convert("L")
-        if colors and image.mode in ("P", "L", "LA"):
-            rgb = image.convert("RGB")
-            image = rgb if all(color in colors for _, color in rgb.getcolors(256)) else image
-        if is_gif and image.mode == "P" and _is_gray(image):
-            image = image.convert("L")
-        pixels = np.asarray(image)
-        if image.mode in ("RGB", "RGBA", "LA"):
-            pixels = pixels[..., : len(image.mode.rstrip("A"))]
-            if colors and pixels.shape[-1] == 3:
-                return _ids_of_colors(pixels, colors)
-            if (pixels != pixels[..., :1]).any():
-                raise ColoredMask(count_colors(pixels))
-            pixels = pixels[..., 0]
-        elif image.mode not in ("L", "P") and not image.mode.startswith("I"):
-            raise ValueError(f"a mask cannot be of Pillow's mode {image.mode}; save it as PNG")
-        for value in (pixels.min(), pixels.max()):
-            if not 0 <= value <= VOID:
-                raise ValueError(f"has the value {value}; class ids go from 0 to 254")
-        return pixels.astype(np.uint8, copy=False)[..., None]
 
 
 class ColoredMask(ValueError):
@@ -122,62 +121,80 @@ class ColoredMask(ValueError):
 
 
 @contextlib.contextmanager
-def _opened(path):
+def opened(path, page=None):
     """A picture with its pixels still to be decoded.
 
-    Of all that its decoder and what follows may raise, one ValueError is made, whose message
-    begins with the path.
+    Several pages are refused unless one is asked for. Whatever is raised becomes one ValueError,
+    whose message begins with the path.
     """
     try:
         # Given a name, Pillow maps uncompressed TIFF into memory, and mixes up turned ones.
         with open(path, "rb") as file, Image.open(file) as image:
-            if image.format == "TIFF" and image.n_frames > 1:
+            if page is not None:
+                image.seek(page)
+            elif image.format == "TIFF" and image.n_frames > 1:
                 raise ValueError(f"has {image.n_frames} pages; save each as a file of its own")
-            if image.mode == "F":
-                raise ValueError("has floating-point pixels; save it with 8 or 16 bits")
             yield image
     except ColoredMask as error:
         error.args = (f"{path}: {error}",)
         raise
     except UnidentifiedImageError as error:
-        raise ValueError(f"{path}: cannot identify its format") from error
+        raise ValueError(f"{path}: {_why_unidentified(path)}") from error
     except Exception as error:
         raise ValueError(f"{path}: {reason(error)}") from error
 
 
-def _is_gray(image):
-    """Whether a palette's colors are the grays of their own numbers, or white: a mask with 255.
-
-    GIF has no other way to keep such a mask.
-    """
-    rgb, in_use = np.reshape(image.getpalette("RGB"), (-1, 3)), np.unique(image)
-    gray = rgb[in_use, 0]
-    return (rgb == rgb[:, :1]).all() and ((gray == in_use) | (gray == VOID)).all()
-
-
-def _packed(pixels):
-    """Each color as one number: comparing these is much faster than comparing rows of three."""
-    red, green, blue = np.moveaxis(np.asarray(pixels, np.int32), -1, 0)
-    return (red << 16) + (green << 8) + blue
+def _why_unidentified(path):
+    """What a TIFF has that Pillow does not take, or that it is no picture that is known."""
+    with contextlib.suppress(Exception), open(path, "rb") as file:
+        tags = TiffImagePlugin.ImageFileDirectory_v2(file.read(8))
+        file.seek(tags.next)
+        tags.load(file)
+        bands, bits = tags.get(SAMPLES_PER_PIXEL, 1), max(tags.get(BITS_PER_SAMPLE, (1,)))
+        return (
+            f"is a TIFF of {bands} bands of {bits} bits; taken are 1 band, or 3 declared as RGB, "
+            "with or without opacity: save these alone"
+        )
+    return "cannot identify its format"
 
 
-def count_colors(pixels):
-    """dict from (red, green, blue) to the number of pixels of uint8 (..., 3)."""
-    values, counts = np.unique(_packed(pixels), return_counts=True)
-    return {
-        (value >> 16, value >> 8 & 255, value & 255): count
-        for value, count in zip(values.tolist(), counts.tolist(), strict=True)
-    }
+def _is_wide(image):
+    """Whether a picture's values have more than 8 bits, a sign or a fraction."""
+    if image.format == "PNG":
+        return "16" in str(image.tile[0][3]) if image.tile else image.mode.startswith("I")
+    return image.mode.startswith("I") or image.mode == "F"
 
 
-def _ids_of_colors(pixels, colors):
-    known, ids = zip(*sorted((_packed(rgb), number) for rgb, number in colors.items()), strict=True)
-    packed = _packed(pixels)
-    nearest = np.searchsorted(known, packed).clip(max=len(known) - 1)
-    if (unknown := np.array(known)[nearest] != packed).any():
-        found = count_colors(pixels[unknown])
-        color = max(found, key=found.get)
-        more = f" and {len(found) - 1} more colors" if len(found) > 1 else ""
-        why = ". JPEG or smooth resizing makes so many" if len(found) > 20 else ""
-        raise ValueError(f"{unknown.sum()} pixels of {color}{more}, not in classes.txt{why}")
-    return np.uint8(ids)[nearest][..., None]
+def _wide_values(image):
+    """Values (H, W) or (H, W, 3), and opacity in 8 bits, (H, W, 1), or (H, W, 0) without."""
+    if image.format == "PNG" and not image.mode.startswith("I"):  # Pillow keeps 8 of 16 bits
+        image.fp.seek(0)
+        values = tf.io.decode_png(image.fp.read(), dtype=tf.uint16).numpy()
+        colors = (values.shape[-1] - 1) // 2 * 2 + 1  # 1 of 2 channels, 3 of 4
+        opacity = (values[..., colors:] >> 8).astype(np.uint8)
+        return values[..., :colors].squeeze(-1) if colors == 1 else values[..., :colors], opacity
+    values = np.asarray(image)
+    return values, np.empty((*values.shape[:2], 0), np.uint8)
+
+
+def _in_8_bits(image, values):
+    """A picture with its values scaled to 8 bits, of Pillow's mode L, RGB or RGBA."""
+    if not values:
+        raise ValueError("has more than 8 bits a value, those to train on have 8; save it so")
+    (pixels, opacity), (lowest, highest) = _wide_values(image), values
+    scaled = (pixels.astype(np.float64) - lowest) * (255 / (highest - lowest))
+    scaled = np.rint(scaled.clip(0, 255)).astype(np.uint8)
+    if opacity.size:
+        colored = np.broadcast_to(np.atleast_3d(scaled), (*scaled.shape[:2], 3))
+        scaled = np.concatenate([colored, opacity], axis=-1)
+    result = Image.fromarray(scaled)
+    if turned := image.getexif().get(_ORIENTATION):
+        result.getexif()[_ORIENTATION] = turned
+    return result
+
+
+def upper_bits_alone(path, page=None):
+    """Whether of 16 bits a value only the upper 8 are read: Pillow does so with TIFFs in color."""
+    with opened(path, page) as image:
+        bits = image.tag_v2.get(BITS_PER_SAMPLE, ()) if image.format == "TIFF" else ()
+        return not _is_wide(image) and max(bits, default=8) > 8

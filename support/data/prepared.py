@@ -120,7 +120,7 @@ def _name(source, size, resize):
 
 
 def _is_whole(folder):
-    return all((folder / name).exists() for name in ("index.json", "pixels"))
+    return (folder / "index.json").exists() and (folder / "pixels").exists()
 
 
 def _prepare_alone(source, folder, size, resize):
@@ -149,18 +149,17 @@ def _prepare_alone(source, folder, size, resize):
 
 def _decode_all(source, path, size, resize):
     """Write all pixels to a file; return what `index.json` holds."""
-    count = sum(len(split.records) for split in source.splits.values())
+    splits = source.splits() if callable(source.splits) else source.splits
+    count = sum(len(split.records) for split in splits.values())
     print(f"Preparing {count} pictures of {source.title}, once, in {path.parent}", flush=True)
     bar = keras.utils.Progbar(count, verbose=VERBOSE, unit_name="picture")
-    digest, written, sound = hashlib.sha256(), 0, True
-    free = shutil.disk_usage(path.parent).free
+    digest, written, sound, free = hashlib.sha256(), 0, True, shutil.disk_usage(path.parent).free
     known = 1 if size else min(count, 32)  # pictures that tell how much room all will take
-    sizes, facts = ({name: [] for name in source.splits} for _ in range(2))
+    sizes, facts = ({name: [] for name in splits} for _ in range(2))
     with open(path, "wb") as file, ThreadPoolExecutor() as threads:
-        for name, split in source.splits.items():
+        for name, split in splits.items():
             decode = functools.partial(_decode, split.decode, size=size, resize=resize)
-            ahead = 2 * (os.cpu_count() or 1)
-            for pixels, fact in map_ahead(decode, split.records, threads, ahead):
+            for pixels, fact in map_ahead(decode, split.records, threads, 2 * os.cpu_count()):
                 facts[name].append(fact)
                 bar.add(1)
                 sound = sound and pixels is not None
@@ -172,8 +171,8 @@ def _decode_all(source, path, size, resize):
                 written += pixels.nbytes
                 if sum(map(len, sizes.values())) == known and written / known * count > free:
                     raise UserError(
-                        f"Prepared pictures would take {written / known * count / 1e9:.1f} GB, and "
-                        f"{free / 1e9:.1f} GB are free for {path.parent}. Make room, or give "
+                        f"Prepared pictures would take {written / known * count / 1e9:.1f} GB, "
+                        f"and {free / 1e9:.1f} GB are free for {path.parent}. Make room, or give "
                         "another --runs-dir or a smaller --image-size."
                     )
         found = source.conclude(facts)
@@ -196,4 +195,6 @@ def _decode(decode, record, size, resize):
         return None, error
     if size:
         image, mask = resize(image, mask, size)
+    if fact:
+        fact["kept"] = np.bincount(mask.ravel(), minlength=256)
     return np.concatenate([image, mask], axis=-1), fact

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from support.data.image_io import read_image
 from support.inference.model_file import load_model
-from support.inference.overlay import draw_overlay, mask_image
+from support.inference.overlay import draw_overlay, mask_image, set_figure_font
 from support.inference.photo_paths import find_photos, plan_jobs
 from support.inference.sliding_window import predict_in_tiles
 from support.runtime.files import write
@@ -30,8 +30,9 @@ def label_photos(network, flags, preprocess):
         network: str, whose newest finished run is used if `flags.model` names none.
         flags: Namespace with `predict` (list of files, folders and patterns), `model`, `output`,
             `probabilities`, `mirrored`, `overwrite` and `runs_dir`.
-        preprocess: callable from the path of a photo and the side S of a square to float32
-            (S, S, 3) in [0, 1], as in training; or to (H, W, 3), if given None as the side.
+        preprocess: callable from the path of a photo, the side S of a square and the model's
+            `value_range` to float32 (S, S, 3) in [0, 1], as in training; or to (H, W, 3), if given
+            None as the side.
 
     Raises:
         UserError: there is no model or no room; or, after all others are done, a photo that
@@ -85,14 +86,16 @@ def _label(jobs, predict_batch, preprocess, facts, keep_probabilities, problems)
         int, the number of labelled photos.
     """
     size, tiled = facts["image_size"], facts["fit"] == "tiles"
+    value_range = facts.get("value_range")
     names, colors = ([entry[key] for entry in facts["classes"]] for key in ("name", "color"))
+    set_figure_font("".join(names))
     bar = keras.utils.Progbar(len(jobs), verbose=VERBOSE, unit_name="photo")
 
     def load(job):
         photo, _ = job
         try:
-            image = read_image(photo)
-            return job, image, preprocess(photo, None if tiled else size)
+            image = read_image(photo, values=value_range)
+            return job, image, preprocess(photo, None if tiled else size, value_range)
         except ValueError as error:
             problems.append(str(error))
             bar.add(1)

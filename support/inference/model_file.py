@@ -20,6 +20,8 @@ def save_model(model, facts, path):
             `classes`: list of C dicts with `name` and `color` ("#RRGGBB"), in the order of the ids.
             `image_size`: int, side of the squares that it was trained on, pixels.
             `fit`: "resize" or "tiles", how pictures became such squares.
+            `value_range`: the two values that became 0 and 1 in pictures of more than 8 bits; None
+            where it was trained on pictures of 8.
         path: Path of the file to write.
     """
     model.save(path)

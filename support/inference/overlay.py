@@ -1,6 +1,7 @@
 """A mask that looks right in any viewer, and the photo with its classes laid over it."""
 
 import functools
+import warnings
 
 from support.data.classes import palette
 from support.data.image_io import VOID
@@ -108,10 +109,22 @@ def east_asian_font():
     return next((name for name in _EAST_ASIAN if name in installed), "")
 
 
-def set_figure_font():
-    """Let matplotlib take the letters that its own font lacks from an East Asian one."""
-    if font := east_asian_font():
-        matplotlib.rcParams["font.family"] = ["DejaVu Sans", font]
+def set_figure_font(text):
+    """Choose the fonts of figures and overlays, and say which letters of a text they lack.
+
+    matplotlib takes from the second font what its own has not. Of letters that neither has, it
+    would warn at each one and with each figure.
+    """
+    family = ["DejaVu Sans", *filter(None, [east_asian_font()])]
+    matplotlib.rcParams["font.family"] = family
+    warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    fonts = [font_manager.get_font(font_manager.findfont(name)) for name in family]
+    letters = sorted({*text} - {*"\n\t "})
+    if missing := [c for c in letters if not any(font.get_char_index(ord(c)) for font in fonts)]:
+        shown = "".join(missing[:8]) + (" ..." if missing[8:] else "")
+        print(
+            f"No font is installed for {shown}: figures show boxes there. Noto Sans CJK has them."
+        )
 
 
 def overlay_font(names, size):

@@ -54,7 +54,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.progress, self.arrays = broadcast_checkpoint(self.progress, self.arrays)
         _, self.best = broadcast_checkpoint(None, self.best)
 
-        goal = {"monitor": f"val_{metric}", "mode": "max", "patience": patience}
+        goal = {"monitor": f"val_{metric}", "mode": "max", "patience": patience, "verbose": 1}
         self.stopping = keras.callbacks.EarlyStopping(**goal) if patience else None
         # This one last: it keeps what the others have made of the epoch.
         self.callbacks = [_StopOnNaN(), _History(self), *filter(None, [self.stopping]), self]

@@ -32,7 +32,6 @@ def set_up(flags):
         )
     devices.use_all()
     batch_norm.use_fused_kernel()
-    set_figure_font()
 
 
 class Run:
@@ -59,6 +58,7 @@ class Run:
 
     def __init__(self, network, flags, data, metric="mean_iou"):
         self.flags, self.data, self.metric = flags, data, metric
+        set_figure_font("".join([data.title, *data.class_names]))
         used = settings(flags, {"data": data.identity, **devices.facts()})
         distributed.check_same(used)
         self.folder = self._lock = None
@@ -91,7 +91,7 @@ class Run:
         model = in_float32(keras.Model(model.input, model.outputs[0], name=model.name))
         classes = zip(self.data.class_names, self.data.class_colors, strict=True)
         entries = [{"name": name, "color": color} for name, color in classes]
-        facts = self._fit() | {"classes": entries}
+        facts = self._fit() | {"classes": entries, "value_range": self.data.value_range}
         if distributed.is_main_process():
             write(self.folder / "model.keras", functools.partial(save_model, model, facts))
         model.compile(jit_compile=JIT_COMPILE)

@@ -1,0 +1,167 @@
+"""The forms in which people keep pictures and their masks, and how the two find each other."""
+
+import itertools
+import unicodedata
+
+from support.data import labelme
+from support.data.image_io import is_picture
+from support.runtime.startup import UserError
+
+# Names of folders that mean the same, whatever their letters' case; ours first.
+_PICTURES = ("images", "image", "imgs", "img", "jpegimages", "img_dir")
+_MASKS = ("masks", "mask", "labels", "label", "annotations", "segmentationclass", "ann_dir", "gt")
+# Endings of masks that lie beside their pictures.
+_ENDINGS = ("mask", "masks", "seg", "segmentation", "label", "labels", "gt", "annotation")
+_SYSTEMS_OWN = {"thumbs.db", "desktop.ini"}  # that systems leave in folders
+_SEPARATORS = "_-. "
+
+
+def find_pairs(folder, problems):
+    """The pictures of a folder and their masks.
+
+    Args:
+        folder: Path.
+        problems: list of str, to which is added what is wrong.
+
+    Returns:
+        dict from name to (picture, mask), both Paths; str, what is remarkable about them, or "".
+
+    Raises:
+        UserError: the folder is of no form that is known.
+    """
+    for find in FORMS:
+        if found := find(folder, problems):
+            return _pair(*found, problems)
+    with_pictures = subfolder(folder, _PICTURES)
+    for path in (with_pictures or folder, folder, *folder.glob("annotations")):
+        labelme.refuse_coco(path)
+    missing = "masks" if with_pictures else "images"
+    raise UserError(f"{folder} has no folder {missing}/: it takes images/ and masks/.")
+
+
+def _two_folders(folder, problems):
+    """Pictures in one folder and masks in another, those of folders below with them."""
+    pictures, masks = subfolder(folder, _PICTURES), subfolder(folder, _MASKS)
+    if not (pictures and masks):
+        return None
+    is_mask = is_picture if any(map(is_picture, masks.rglob("*"))) else labelme.is_file
+    return _named(pictures, problems), _named(masks, problems, is_mask)
+
+
+def _beside(folder, problems):
+    """Masks beside their pictures, told by their endings."""
+    files = _named(subfolder(folder, _PICTURES) or folder, problems, told=False)
+    endings = tuple(s + ending for s, ending in itertools.product(_SEPARATORS, _ENDINGS))
+    masks = {name: path for name, path in files.items() if name.lower().endswith(endings)}
+    pictures = {name: path for name, path in files.items() if name not in masks}
+    return (pictures, masks) if pictures and masks else None
+
+
+def _polygons(folder, problems):
+    """JSON of labelme beside the pictures."""
+    folder = subfolder(folder, _PICTURES) or folder
+    polygons = _named(folder, problems, labelme.is_file, told=False)
+    return (_named(folder, problems, told=False), polygons) if polygons else None
+
+
+# Each takes a folder and a list of problems and returns two dicts from name to Path, pictures and
+# masks, or None if the folder is of another form. The first that fits counts.
+FORMS = (_two_folders, _beside, _polygons)
+
+
+def subfolder(folder, names):
+    """The folder below `folder` that has one of these names, or None.
+
+    Raises:
+        UserError: there are several.
+    """
+    there = [path for path in sorted(folder.glob("*")) if path.name.lower() in names]
+    there = [path for path in there if path.is_dir()]
+    if len(there) > 1:
+        several = " and ".join(f"{path.name}/" for path in there)
+        raise UserError(f"{folder} has {several}, which mean the same: keep one.")
+    return there[0] if there else None
+
+
+def _named(folder, problems, is_wanted=is_picture, told=True):
+    """dict from name to Path of the files below a folder; the name is the path without ending.
+
+    It is the same whether a system writes an accent as a letter of its own, as macOS does.
+    """
+    by_name, others = {}, []
+    for path in sorted(folder.rglob("*")):
+        inside = path.relative_to(folder)
+        if path.is_dir() or any(part[0] == "." or part == "__MACOSX" for part in inside.parts):
+            continue
+        name = unicodedata.normalize("NFC", inside.with_suffix("").as_posix())
+        if not is_wanted(path):
+            others += [path.name] if path.name.lower() not in _SYSTEMS_OWN else []
+        elif name in by_name:
+            problems.append(f"{path}: {by_name[name].name} is there, too; rename one of them")
+        else:
+            by_name[name] = path
+    if others and told and is_wanted is is_picture:
+        print(f"{folder}: {len(others)} files are no pictures, such as {others[0]}")
+    return by_name
+
+
+def _pair(pictures, masks, problems):
+    """Pictures and masks of the same name, but for what all names of their kind have in common."""
+    words = ""
+    if pictures.keys() != masks.keys():
+        pictures, masks, words = _without_common_parts(pictures, masks)
+    problems += [f"{pictures[name]} has no mask" for name in pictures if name not in masks]
+    problems += [f"{masks[name]} has no picture" for name in masks if name not in pictures]
+    return {name: (pictures[name], masks[name]) for name in pictures if name in masks}, words
+
+
+def _without_common_parts(pictures, masks):
+    """Both with shorter names, if more of them are equal then; and in words what was left out."""
+    kinds = {"pictures": pictures, "masks": masks}
+    shorter = {kind: [*_shortened(found)] for kind, found in kinds.items()}
+    best, most = ((0, pictures, ""), (0, masks, "")), len(pictures.keys() & masks.keys())
+    for pair in itertools.product(*shorter.values()):
+        equal = len(pair[0][1].keys() & pair[1][1].keys())
+        if equal > most or (equal == most and sum(n for n, *_ in pair) < sum(n for n, *_ in best)):
+            best, most = pair, equal
+    left_out = [
+        f"names of {kind} without {part}"
+        for kind, (*_, part) in zip(kinds, best, strict=True)
+        if part
+    ]
+    return best[0][1], best[1][1], " and ".join(left_out)
+
+
+def _shortened(found):
+    """The ways to leave out how all names begin or end, down to a separator or a digit.
+
+    Args:
+        found: dict from name to Path.
+
+    Yields:
+        int, the number of letters left out; the dict with shorter names; str, what was left out.
+    """
+    names = [name.rpartition("/")[2] for name in found]
+    begin, end = _common_beginning(names), _common_beginning([name[::-1] for name in names])[::-1]
+    begins = [
+        begin[:size]
+        for size in range(1, len(begin) + 1)
+        if begin[size - 1] in _SEPARATORS or all(name[size : size + 1].isdigit() for name in names)
+    ]
+    ends = [end[first:] for first in range(len(end)) if end[first] in _SEPARATORS]
+    for first, last in itertools.product(["", *begins[-3:]], ["", *ends[:3]]):
+        left_out = len(first) + len(last)
+        if left_out < min(map(len, names), default=0):
+            shorter = {}
+            for name, path in found.items():
+                parent, slash, name = name.rpartition("/")
+                shorter[parent + slash + name[len(first) : len(name) - len(last)]] = path
+            parts = [f'"{part}"' for part in (first, last) if part]
+            if len(shorter) == len(found):
+                yield left_out, shorter, " and ".join(parts)
+
+
+def _common_beginning(names):
+    first, last = min(names, default=""), max(names, default="")
+    differs = (at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
+    return first[: next(differs, len(first))]

@@ -1,0 +1,102 @@
+"""What is told of a folder before it is trained on: its pictures, its classes, its faults."""
+
+from pathlib import PurePath
+
+from support.data.image_io import VOID
+from support.runtime.startup import UserError
+
+import numpy as np
+from PIL import Image
+
+
+def refuse(path, problems, most=5):
+    """Raise UserError with the first problems of a folder, if there are any.
+
+    Files with the same problem share a line.
+    """
+    if not problems:
+        return
+    files_with = {}
+    for problem in problems:
+        file, colon, why = problem.partition(": ")
+        files_with.setdefault(f": {why}" if colon else problem, []).append(file if colon else "")
+    lines = []
+    for why, (first, *others) in files_with.items():
+        names = [first, *(PurePath(other).name for other in others[: most - 1])]
+        more = f" and {len(others) + 1 - most} more" if len(others) >= most else ""
+        lines.append(f"{', '.join(names)}{more}{why}")
+    more = [f"and {len(lines) - most} more like these"] if len(lines) > most else []
+    raise UserError("\n  ".join([f"{path} cannot be trained on:", *lines[:most], *more]))
+
+
+def histogram(pixels):
+    """How often each value occurs in uint8 (H, W, channels): int64 (256,)."""
+    flat = Image.fromarray(pixels.reshape(len(pixels), -1))
+    return np.array(flat.histogram())  # four times as fast as bincount
+
+
+def regroup(counts, ids):
+    """Counts (256,) of a mask's values as those of the class ids (256,) that they stand for."""
+    return np.bincount(ids, counts, minlength=256).astype(np.int64)
+
+
+def unlearnable(names, counts):
+    """Lines on what cannot be learned or judged, as classes are spread over the splits.
+
+    Args:
+        names: list of str. counts: dict from split to int64 (256,), pixels of each class.
+    """
+    learned = counts["train"]
+    for split in ("validation", "test"):
+        if counts[split].sum() and not counts[split][:VOID].sum():
+            yield f"the {split} split is void all over"
+        for name, trained, there in zip(names, learned, counts[split], strict=False):
+            if there and not trained:
+                yield f"{name} is in the {split} split, but not in training: move pictures"
+
+
+def spread(sizes, levels):
+    """A line on the pictures' sizes, list of (height, width), and values, int (256,)."""
+    by_area = sorted(sizes, key=lambda size: size[0] * size[1])
+    smallest, largest = (f"{width}x{height}" for height, width in (by_area[0], by_area[-1]))
+    used = np.flatnonzero(levels)
+    line = f"  Pictures of {smallest} to {largest} pixels, values from {used[0]} to {used[-1]}"
+    few = ", which is little to learn from" if len(used) < 32 else ""
+    return f"{line} in {len(used)} levels{few}; share of each class in them:"
+
+
+def share_table(names, counts):
+    """Lines with the share of each class, and of void, in the pixels of each split."""
+    yield f"  {'':<24}" + "".join(f"{split:>12}" for split in counts)
+    void = [("void", VOID)] if any(pixels[VOID] for pixels in counts.values()) else []
+    for name, number in [*zip(names, range(VOID), strict=False), *void]:
+        shares = [pixels[number] / max(pixels.sum(), 1) for pixels in counts.values()]
+        shown = ["<0.01%" if 0 < share < 5e-5 else f"{share:.2%}" for share in shares]
+        yield f"  {name:<24}" + "".join(f"{share:>12}" for share in shown)
+
+
+def warnings(names, counts, by_class, void_was_named):
+    """Lines on what may go wrong, though it can be trained on.
+
+    Args:
+        names: list of str.
+        counts: dict from split to int64 (256,), pixels of each class.
+        by_class: dict with `pixels` and `kept`, before and after resizing, each a dict from split
+            to int64 (pictures, 256).
+        void_was_named: whether somebody has said which pixels are void.
+    """
+    before, after = (
+        (np.concatenate([*by_class[key].values()]) > 0).sum(axis=0) for key in ("pixels", "kept")
+    )
+    for name, masks, left in zip(names, before, after, strict=False):
+        if left < masks / 2:
+            yield (
+                f"  {name} is in {masks} masks, after resizing in {left}: it is too small for this "
+                "--image-size. --fit tiles keeps it."
+            )
+    total = sum(counts.values())
+    if not void_was_named and total[VOID] > total.sum() / 100:
+        yield (
+            f"  {total[VOID] / total.sum():.1%} of all pixels are 255, void: not trained on "
+            "and not scored. If it is a class, give it a line `name 255` in classes.txt."
+        )

@@ -1,0 +1,110 @@
+"""What all pictures and masks of a folder have to say together, before any is decoded."""
+
+import itertools
+from concurrent.futures import ThreadPoolExecutor
+
+from support.data import labelme
+from support.data.classes import Classes
+from support.data.folder_summary import refuse
+from support.data.image_io import count_pages, upper_bits_alone, value_range
+from support.runtime.startup import VERBOSE
+from support.runtime.threads import map_ahead
+
+import keras
+
+
+class Survey:
+    """What is known of a folder.
+
+    Args:
+        path: Path.
+        classes: `Classes`.
+        records: dict from split to list of (picture, mask, page); page None is the whole file.
+        words: str, how pictures and masks found each other; may be empty.
+
+    Attributes:
+        path, classes, records: these. `look` gives every page of a stack a record of its own, and
+            names to labels.
+        words: list of str, what is remarkable.
+        values: (lowest, highest) that become 0 and 255 in pictures of more than 8 bits; or None.
+        upper_bits: whether there are pictures of which only the upper 8 of 16 bits can be read.
+        labels: set of str, of labelme.
+        labels: set of str, of labelme.
+    """
+
+    def __init__(self, path, classes, records, words):
+        self.path, self.classes, self.records = path, classes, records
+        self.words, self.values, self.upper_bits = [words] * bool(words), None, False
+        self.labels = set()
+        self.labels = set()
+
+    def look(self):
+        """Look at every picture and mask for what none of them can say alone.
+
+        Raises:
+            UserError: pages are missing, all pictures are of one value, or JSON is not labelme's.
+        """
+        problems = []
+        for split, stacks in self.records.items():
+            self.records[split] = [page for stack in stacks for page in _pages(stack, problems)]
+        refuse(self.path, problems)
+        everything = [*itertools.chain(*self.records.values())]
+        print(f"Looking at {len(everything)} pictures of {self.path}", flush=True)
+        bar, looked = keras.utils.Progbar(len(everything), verbose=VERBOSE, unit_name="picture"), []
+        with ThreadPoolExecutor() as threads:
+            for found in map_ahead(_look, everything, threads, count=16):
+                looked.append(found)
+                bar.add(1)
+        self._choose_range([values for values, _ in looked])
+        self.upper_bits = any(upper for _, upper in looked)
+        self._name_labels([mask for _, mask, _ in everything if labelme.is_file(mask)])
+
+    def _choose_range(self, ranges):
+        """One linear scale for all pictures, where most have more than 8 bits."""
+        wide = [values for values in ranges if values]
+        if len(wide) <= len(ranges) / 2:
+            return
+        self.values = lowest, highest = min(low for low, _ in wide), max(high for _, high in wide)
+        if lowest == highest:
+            refuse(self.path, [f"all pixels of all pictures have the value {lowest:g}"])
+        self.words.append(
+            f"pictures of more than 8 bits, of which {lowest:,g} to {highest:,g} become 0 to 255"
+        )
+
+    def _name_labels(self, files):
+        """Names for the labels of labelme, in alphabetical order, if nobody has given any."""
+        if not files:
+            return
+        problems = []
+        for file in files:
+            try:
+                self.labels |= labelme.labels(file)
+            except ValueError as error:
+                problems.append(str(error))
+        refuse(self.path, problems)
+        names = self.classes.names or sorted(self.labels)
+        if labelme.BACKGROUND not in names:
+            names = [labelme.BACKGROUND, *names]
+        self.classes = Classes(names, file=self.classes.file)
+        self.words.append("polygons of labelme")
+
+
+def _pages(record, problems):
+    """The pages of a stack that is not cut apart, each as a record; any other record alone."""
+    picture, mask, page = record
+    try:
+        pages = count_pages(picture) if page is None else 1
+        if pages > 1 and pages != (others := count_pages(mask)):
+            problems.append(f"{picture}: has {pages} pages, its mask {others}")
+    except ValueError:
+        pages = 1  # it is told when it is decoded
+    return [(picture, mask, number) for number in (range(pages) if pages > 1 else (page,))]
+
+
+def _look(record):
+    """`value_range` and `upper_bits_alone` of a picture."""
+    picture, _, page = record
+    try:
+        return value_range(picture, page), upper_bits_alone(picture, page)
+    except ValueError:
+        return None, False  # it is told when it is decoded

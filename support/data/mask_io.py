@@ -1,0 +1,144 @@
+"""Masks in every common form to class ids."""
+
+from support.data.image_io import PHOTOMETRIC, VOID, ColoredMask, opened
+
+import numpy as np
+from PIL import Image, ImageOps
+
+
+def read_mask(path, colors=None, values=None, page=None):
+    """A mask as class ids.
+
+    Args:
+        path: of a gray, palette or RGB picture. Of gray and palette ones the numbers count, unless
+            `colors` explains all colors in use: a program that saves space makes such files, and
+            numbers colors as it likes. One bit a pixel is 0 and 255; so are 16 bits of which only
+            0 and 65535 occur, and fractions from 0 to 1 are as many 255ths.
+        colors: dict from (red, green, blue), 0 to 255, to the class id that it means.
+        values: dict from the number of a pixel to the class id that it means.
+        page: as for `read_image`.
+
+    Returns:
+        uint8 (H, W, 1), class ids and `VOID`; without `colors` and `values` what the file has.
+
+    Raises:
+        ValueError: it cannot be read. The message, one line, begins with the path.
+        ColoredMask: it has colors, and `colors` is None.
+    """
+    with opened(path, page) as image:
+        if image.format in ("JPEG", "MPO", "WEBP"):
+            raise ValueError(f"{image.format} changes the values of a mask; save it as PNG")
+        is_gif, is_bits = image.format == "GIF", image.mode == "1"
+        white_is_0 = image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == 0
+        if white_is_0 and not colors and not values:
+            raise ValueError(
+                "declares its 0 to be white, so whether numbers or brightness tell the object is "
+                "not known; save it as PNG, or say it in classes.txt: name VALUE, or a color"
+            )
+        ImageOps.exif_transpose(image, in_place=True)
+        if is_bits:
+            image = image.convert("L")
+        if white_is_0 and values:  # Pillow has turned the numbers round
+            image = Image.fromarray(255 - np.asarray(image))
+        if colors and image.mode in ("P", "L", "LA"):
+            rgb = image.convert("RGB")
+            image = rgb if all(color in colors for _, color in rgb.getcolors(256)) else image
+        if is_gif and image.mode == "P" and _is_gray(image):
+            image = image.convert("L")
+        pixels = np.asarray(image)
+        if image.mode in ("RGB", "RGBA", "LA"):
+            pixels = _without_opacity(pixels, len(image.mode.rstrip("A")))
+            if colors and pixels.shape[-1] == 3:
+                return _ids_of_colors(pixels, colors)
+            if (pixels != pixels[..., :1]).any():
+                raise ColoredMask(count_colors(pixels))
+            pixels = pixels[..., 0]
+        elif image.mode not in ("L", "P", "F") and not image.mode.startswith("I"):
+            raise ValueError(f"a mask cannot be of Pillow's mode {image.mode}; save it as PNG")
+        if is_bits and values and 255 not in values:
+            pixels = pixels // 255
+        pixels = _whole_numbers(pixels)
+        if values:
+            return _ids_of_values(pixels, values)
+        for value in (pixels.min(), pixels.max()):
+            if not 0 <= value <= VOID:
+                raise ValueError(
+                    f"has the value {value}; ids go from 0 to 254: name values in classes.txt, "
+                    "a line `name VALUE` each"
+                )
+        return pixels.astype(np.uint8, copy=False)[..., None]
+
+
+def _without_opacity(pixels, channels):
+    """The first `channels` of pixels (H, W, any), unless opacity alone tells them apart."""
+    colors, opacity = pixels[..., :channels], pixels[..., channels:]
+    if (colors == colors[0, 0]).all() and opacity.size and opacity.min() < opacity.max():
+        raise ValueError(
+            "has one color all over and tells its classes by opacity; save opacity as a gray PNG"
+        )
+    return colors
+
+
+def _whole_numbers(pixels):
+    """What a mask's pixels (H, W) are as numbers of a class, or from 0 to 255 if it has two."""
+    if pixels.dtype.kind == "f":
+        whole = np.isfinite(pixels).all() and (pixels == np.rint(pixels)).all()
+        if not whole and not (pixels.min() >= 0 and pixels.max() <= 1):
+            raise ValueError("has floating-point values that are no whole numbers; save ids")
+        pixels = (pixels if whole else np.rint(pixels * 255)).astype(np.int64)
+    if pixels.max() == 65535 and ((pixels == 0) | (pixels == 65535)).mean() > 0.5:
+        return pixels // 257
+    return pixels
+
+
+def _ids_of_values(pixels, values):
+    table = np.full(65536, -1, np.int16)
+    table[[*values]] = [*values.values()]
+    inside = (pixels >= 0) & (pixels < len(table))
+    ids = np.where(inside, table[np.where(inside, pixels, 0)], -1)
+    if (unknown := ids < 0).any():
+        value = pixels[unknown][0]
+        count = (pixels == value).sum()
+        raise ValueError(
+            f"{count} pixels of the value {value}, which classes.txt does not name; a line "
+            f"`void {value}` leaves them out"
+        )
+    return ids.astype(np.uint8)[..., None]
+
+
+def _is_gray(image):
+    """Whether a palette's colors are the grays of their own numbers, or white: a mask with 255.
+
+    GIF has no other way to keep such a mask.
+    """
+    rgb, in_use = np.reshape(image.getpalette("RGB"), (-1, 3)), np.unique(image)
+    gray = rgb[in_use, 0]
+    return (rgb == rgb[:, :1]).all() and ((gray == in_use) | (gray == VOID)).all()
+
+
+def _packed(pixels):
+    """Each color as one number: comparing these is much faster than comparing rows of three."""
+    red, green, blue = np.moveaxis(np.asarray(pixels, np.int32), -1, 0)
+    return (red << 16) + (green << 8) + blue
+
+
+def count_colors(pixels):
+    """dict from (red, green, blue) to the number of pixels of uint8 (..., 3)."""
+    values, counts = np.unique(_packed(pixels), return_counts=True)
+    return {
+        (value >> 16, value >> 8 & 255, value & 255): count
+        for value, count in zip(values.tolist(), counts.tolist(), strict=True)
+    }
+
+
+def _ids_of_colors(pixels, colors):
+    known, ids = zip(*sorted((_packed(rgb), number) for rgb, number in colors.items()), strict=True)
+    packed = _packed(pixels)
+    nearest = np.searchsorted(known, packed).clip(max=len(known) - 1)
+    if (unknown := np.array(known)[nearest] != packed).any():
+        found = count_colors(pixels[unknown])
+        color = max(found, key=found.get)
+        more = f" and {len(found) - 1} more colors" if len(found) > 1 else ""
+        why = ". JPEG or smooth resizing makes so many" if len(found) > 20 else ""
+        raise ValueError(f"{unknown.sum()} pixels of {color}{more}, not in classes.txt{why}")
+    return np.uint8(ids)[nearest][..., None]

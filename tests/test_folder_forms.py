@@ -1,0 +1,359 @@
+"""Folders as people have them: every form of names, folders, masks and values becomes the same."""
+
+import json
+from types import SimpleNamespace
+
+import common
+from support.data.folder_forms import find_pairs
+from support.runtime.startup import UserError
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from test_folder import COLORS, IDS, all_masks, draw, encoded, load, masks_by_number, refusal, write
+from test_image_io import tiff
+
+BINARY = np.uint8([[0, 1, 1, 0, 0, 0]] * 4)
+WHITE = BINARY * np.uint8(255)
+
+
+def gray(number, size=(4, 6)):
+    return encoded(np.full((*size, 3), number, np.uint8))
+
+
+def files(count, picture, mask, content=IDS):
+    """Contents of numbered files, whose names are patterns."""
+    pictures = {picture.format(f"{number:02}"): gray(number) for number in range(count)}
+    return pictures | {
+        mask.format(f"{n:02}"): encoded(content, "GIF" if mask.endswith("gif") else "PNG")
+        for n in range(count)
+    }
+
+
+def told_of(folder, capsys):
+    loaded = load(folder)
+    out = capsys.readouterr().out
+    return loaded, out[out.index(f"{folder}: masks hold") :].splitlines()
+
+
+@pytest.mark.parametrize(
+    ("picture", "mask", "told"),
+    [
+        ("images/a{}.png", "masks/a{}_mask.png", 'masks without "_mask"'),
+        ("imgs/{}.png", "masks/{}_mask.gif", 'masks without "_mask"'),  # Carvana
+        ("images/{}.png", "labels/{}_seg.png", 'masks without "_seg"'),
+        ("images/{}-image.png", "masks/{}-label.png", '"-image" and names of masks without "-l'),
+        ("images/img_{}.png", "masks/mask_{}.png", '"img_" and names of masks without "mask_"'),
+        ("images/img{}.png", "masks/seg{}_gt.png", 'without "seg" and "_gt"'),
+        ("images/a/{}.png", "masks/a/{}_label.png", 'masks without "_label"'),
+        ("JPEGImages/{}.png", "SegmentationClass/{}.png", ""),
+        ("{}.png", "{}_mask.png", 'masks without "_mask"'),
+        ("{}_sat.png", "{}_mask.png", 'without "_sat" and names of masks without "_mask"'),
+        ("train/{}.png", "train/{}_gt.png", 'masks without "_gt"'),
+        ("images/{}.png", "images/{}_mask.png", 'masks without "_mask"'),
+        ("images/Ame\u0301lie {}.png", "masks/Am\u00e9lie {}.png", ""),  # macOS and Linux
+    ],
+)
+def test_masks_find_their_pictures_whatever_their_names(tmp_path, capsys, picture, mask, told):
+    loaded, lines = told_of(write(tmp_path, files(12, picture, mask)), capsys)
+    found = all_masks(loaded)
+    assert set(found) == set(range(12))
+    assert all((mask == IDS).all() for mask in found.values())
+    assert told in lines[0]
+    assert ("names of" in lines[0]) == bool(told)
+
+
+def test_a_name_that_is_shortened_belongs_to_the_one_mask_that_it_fits(tmp_path):
+    """Names 1, 2 and so on are in common with nothing but themselves."""
+    contents = files(12, "images/{}.png", "masks/{}_mask.png")
+    contents["masks/07_mask.png"] = encoded(IDS[:, ::-1])
+    masks = all_masks(load(write(tmp_path, contents)))
+    np.testing.assert_array_equal(masks.pop(7), IDS[:, ::-1])
+    assert all((mask == IDS).all() for mask in masks.values())
+
+
+def test_a_picture_without_a_mask_is_named_whatever_the_form(tmp_path):
+    contents = files(12, "images/{}.png", "masks/{}_mask.png") | {"masks/07_mask.png": None}
+    write(tmp_path, {**contents, "masks/07_mask.png": b""})
+    assert refusal(write(tmp_path, {"masks/07_mask.png": None}))[0].endswith("07.png has no mask")
+
+
+def test_splits_of_pascal_voc_are_obeyed(tmp_path):
+    contents = files(9, "JPEGImages/{}.png", "SegmentationClass/{}.png")
+    parts = {"train": ("00", "01", "02", "03"), "val": ("04", "05"), "test": ("06",)}
+    contents |= {
+        f"ImageSets/Segmentation/{split}.txt": "\n".join(names).encode()
+        for split, names in parts.items()
+    }
+    found = masks_by_number(load(write(tmp_path, contents)))
+    assert {split: set(masks) for split, masks in found.items()} == {
+        "train": {0, 1, 2, 3},
+        "validation": {4, 5},
+        "test": {6},
+    }
+    write(tmp_path, {"ImageSets/Segmentation/val.txt": b"04\n99\n"})
+    assert refusal(tmp_path)[0].endswith("val.txt: there is no picture 99 with a mask")
+
+
+def test_splits_below_images_and_masks_are_obeyed(tmp_path):
+    for split, number in {"train": 0, "val": 1, "test": 2}.items():
+        content = {f"images/{split}/{n}.png": gray(10 * number + n) for n in range(3)}
+        content |= {f"masks/{split}/{n}.png": encoded(IDS) for n in range(3)}
+        write(tmp_path, content)
+    found = masks_by_number(load(tmp_path))
+    assert {split: set(masks) for split, masks in found.items()} == {
+        "train": {0, 1, 2},
+        "validation": {10, 11, 12},
+        "test": {20, 21, 22},
+    }
+
+
+def stack(pages):
+    first, *rest = [Image.fromarray(np.asarray(page)) for page in pages]
+    return encoded(first, "TIFF", save_all=True, append_images=rest)
+
+
+def pages(first, count=10, mask=None):
+    """A TIFF of pages, each of a gray of its own, or all with the same mask."""
+    drawn = [np.full((4, 6), first + number, np.uint8) for number in range(count)]
+    return stack(drawn if mask is None else [mask] * count)
+
+
+def test_the_only_stack_is_cut_apart_and_it_is_said(tmp_path, capsys):
+    write(tmp_path, {"images/a.tif": pages(0, 30), "masks/a.tif": pages(0, 30, IDS)})
+    loaded, lines = told_of(tmp_path, capsys)
+    assert set(all_masks(loaded)) == set(range(30))
+    assert "pages of one stack in several splits, so scores on them say little" in lines[0]
+
+
+def test_of_several_stacks_each_is_in_one_split(tmp_path, capsys):
+    for number in range(5):
+        name = f"s{number}.tif"
+        write(tmp_path, {f"images/{name}": pages(10 * number), f"masks/{name}": pages(0, 10, IDS)})
+    loaded, lines = told_of(tmp_path, capsys)
+    found = masks_by_number(loaded)
+    assert set().union(*found.values()) == set(range(50))
+    for numbers in found.values():
+        assert len(numbers) % 10 == 0
+        assert len({number // 10 for number in numbers}) == len(numbers) / 10
+    assert "pages of one stack" not in lines[0]
+    write(tmp_path, {"masks/s3.tif": pages(0, 9, IDS)})
+    assert refusal(tmp_path)[0].endswith("s3.tif: has 10 pages, its mask 9")
+
+
+CVAT = b"# label:color_rgb:parts:actions\nsky:255,0,0::\nroad:0,255,0::\ncar:0,0,255::\n"
+CAMVID = b"255 0 0\tsky\n0 255 0\troad\n0 0 255\tcar\n"
+KAGGLE = b"name,r,g,b\nsky,255,0,0\nroad,0,255,0\ncar,0,0,255\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("labelmap.txt", CVAT),
+        ("label_colors.txt", CAMVID),
+        ("class_dict.csv", KAGGLE),
+        ("classes.txt", CVAT),
+        ("classes.txt", CAMVID),
+        ("classes.txt", b"sky,255,0,0\nroad,0,255,0\ncar,0,0,255\n"),
+    ],
+)
+def test_colors_are_read_from_the_files_that_they_come_with(tmp_path, name, content):
+    loaded = load(write(draw(tmp_path, mask=COLORS), {name: content}))
+    assert loaded.class_names == ("sky", "road", "car")
+    assert loaded.class_colors == ("#FF0000", "#00FF00", "#0000FF")
+    assert all((mask == IDS).all() for mask in all_masks(loaded).values())
+
+
+@pytest.mark.parametrize(
+    ("masks", "classes", "names", "wanted"),
+    [
+        (IDS * np.uint8(100), b"a 0\nb 100\nc 200\n", "abc", IDS),
+        (BINARY + np.uint8(1), b"a 1\nb 2\n", "ab", BINARY),
+        (IDS.astype(np.uint16) * 1000, b"a 0\nc 2000\nb 1000\n", "acb", [[0, 2, 1, 1, 2, 0]] * 4),
+        (IDS, b"a 0\nb 2\nvoid 1\n", "ab", [[0, 255, 1, 1, 255, 0]] * 4),
+        (IDS, b"a\nb\nc\nvoid 9\n", "abc", IDS),
+        (IDS, b"lane 1\nlane 2\nlane 3\n", ("lane 1", "lane 2", "lane 3"), IDS),
+    ],
+)
+def test_values_are_named_in_classes_txt(tmp_path, masks, classes, names, wanted):
+    loaded = load(write(draw(tmp_path, mask=masks), {"classes.txt": classes}))
+    assert loaded.class_names == tuple(names)
+    assert all((mask == wanted).all() for mask in all_masks(loaded).values())
+
+
+def smooth(mask):
+    """A mask as a viewer would enlarge it, with as many grays as there are pixels between."""
+    image = Image.fromarray(np.kron(mask, np.ones((4, 4), np.uint8)))
+    return np.asarray(image.resize((240, 160), Image.Resampling.BILINEAR))
+
+
+def test_smooth_edges_are_cut_in_the_middle(tmp_path, capsys):
+    mask = smooth(WHITE)
+    assert len(np.unique(mask)) > 8
+    loaded, lines = told_of(draw(tmp_path, mask=mask), capsys)
+    assert loaded.class_names == ("background", "foreground")
+    assert all((found == (mask >= 128)).all() for found in all_masks(loaded).values())
+    assert "0 and 255 with smooth edges, cut at 128" in lines[0]
+
+
+def test_0_and_1_in_some_masks_and_0_and_255_in_others_are_the_same(tmp_path, capsys):
+    draw(tmp_path, mask=WHITE)
+    write(tmp_path, {f"masks/{n:02}.png": encoded(BINARY) for n in range(6)})
+    loaded, lines = told_of(tmp_path, capsys)
+    assert all((found == BINARY).all() for found in all_masks(loaded).values())
+    assert "0 and 1 in some, 0 and 255 in others" in lines[0]
+
+
+def test_void_stays_void_where_1_and_255_are_in_one_mask(tmp_path):
+    mask = np.uint8([[0, 1, 255, 255, 1, 0]] * 4)
+    masks = all_masks(load(draw(tmp_path, mask=mask)))
+    assert all((found == mask).all() for found in masks.values())
+
+
+def test_what_255_is_beside_stray_pixels_is_asked_and_the_answers_work(tmp_path):
+    mask = np.repeat(WHITE, 50, axis=0)
+    stray = mask.copy()
+    stray[0, 0] = 1
+    write(draw(tmp_path, mask=mask), {"masks/03.png": encoded(stray)})
+    (line,) = refusal(tmp_path)
+    assert "masks have 0, 255 and 1 pixels of 1: is 255 a class or void?" in line
+    answers = line.split("a line each: ")[1].split("; or: ")
+    first, second = (answer.replace(" / ", "\n").encode() for answer in answers)
+    found = all_masks(load(write(tmp_path, {"classes.txt": first})))
+    np.testing.assert_array_equal(found[5], mask // 255)
+    assert found[3][0, 0] == 255
+    found = masks_by_number(load(write(draw(tmp_path / "b", mask=stray), {"classes.txt": second})))
+    np.testing.assert_array_equal(found["train"].popitem()[1], stray)
+
+
+@pytest.mark.parametrize(
+    "mask",
+    [
+        np.float32(BINARY),
+        np.uint16(BINARY) * np.uint16(65535),
+        BINARY.astype(bool),
+        smooth(WHITE) / np.float32(255),
+    ],
+)
+def test_two_classes_in_every_kind_of_number(tmp_path, mask):
+    for number in range(12):
+        size = np.shape(mask)
+        content = {f"images/{number}.png": gray(number, size)}
+        write(tmp_path, content | {f"masks/{number}.tif": encoded(mask, "TIFF")})
+    loaded = load(tmp_path)
+    middle = 0.5 if mask.max() <= 1 else 32768
+    assert all((found == (mask >= middle)).all() for found in all_masks(loaded).values())
+
+
+def test_masks_in_opacity_are_told_in_one_line(tmp_path):
+    mask = np.full((4, 6, 4), 255, np.uint8)
+    mask[..., 3] = WHITE
+    (line,) = refusal(draw(tmp_path, mask=mask))
+    assert line.count(".png") == 5
+    assert " and 7 more: has one color all over and tells its classes by opacity" in line
+
+
+@pytest.mark.parametrize("lowest", [0, 2100, -1000])
+def test_pictures_of_more_than_8_bits_share_one_scale(tmp_path, capsys, lowest):
+    """Of two levels apart, none is lost; the model's file says which they were."""
+    for number in range(12):
+        values = np.full((4, 6), lowest + 10 * number, np.int32)
+        pair = {f"images/{number}.tif": encoded(values, "TIFF")}
+        write(tmp_path, pair | {f"masks/{number}.png": encoded(IDS)})
+    loaded, lines = told_of(tmp_path, capsys)
+    assert loaded.value_range == [lowest, lowest + 110]
+    assert set(all_masks(loaded)) == {round(number * 255 / 11) for number in range(12)}
+    assert f"more than 8 bits, of which {lowest:,} to {lowest + 110:,} become 0 to 255" in lines[0]
+    assert "values from 0 to 255 in 12 levels, which is little to learn from" in lines[1]
+
+
+def test_a_picture_of_8_bits_among_others_is_refused(tmp_path):
+    for number in range(12):
+        values = np.full((4, 6), 100 * number, np.int32)
+        pair = {f"images/{number}.tif": encoded(values, "TIFF")}
+        write(tmp_path, pair | {f"masks/{number}.png": encoded(IDS)})
+    (line,) = refusal(write(tmp_path, {"images/3.tif": None, "images/3.png": gray(3)}))
+    assert "3.png: has 8 bits a value, but pictures to train on are from 0 to 1100" in line
+
+
+def test_a_class_that_resizing_loses_is_named(tmp_path, capsys):
+    mask = np.zeros((512, 512), np.uint8)
+    mask[200:203, 300:303] = 1
+    draw(tmp_path / "own", 12, mask)
+    flags = SimpleNamespace(dataset=str(tmp_path / "own"), runs_dir=str(tmp_path), image_size=64)
+    vars(flags).update(fit="resize", batch_size=2, seed=1, augmentation=0.0, data_dir=None)
+    common.load_data(flags)
+    out = capsys.readouterr().out
+    left = int(out.split("class 1 is in 12 masks, after resizing in ")[1].split(":")[0])
+    assert left < 6
+    assert "--fit tiles keeps it" in out
+    assert [line.split()[2:] for line in out.splitlines() if "  class 1  " in line] == [
+        ["<0.01%"] * 3
+    ]
+
+
+def test_void_that_nobody_asked_for_is_named(tmp_path, capsys):
+    mask = np.uint8([[0, 1, 2, 255]])
+    _, lines = told_of(draw(tmp_path / "a", mask=mask), capsys)
+    assert lines[-1].startswith("  25.0% of all pixels are 255, void")
+    named = {"classes.txt": b"a 0\nb 1\nc 2\nvoid 255\n"}
+    load(write(draw(tmp_path / "b", mask=mask), named))
+    assert "of all pixels are 255" not in capsys.readouterr().out
+
+
+def polygon(label, *points, kind="polygon"):
+    return {"label": label, "points": [*points], "shape_type": kind}
+
+
+def labelme(*shapes):
+    content = {"shapes": [*shapes], "imageWidth": 6, "imageHeight": 4, "imagePath": "x.png"}
+    return json.dumps(content).encode()
+
+
+@pytest.mark.parametrize("pattern", ["{}.json", "images/{}.json", "masks/{}.json"])
+def test_polygons_of_labelme_are_drawn(tmp_path, capsys, pattern):
+    folder = "" if pattern == "{}.json" else "images/"
+    shapes = [
+        polygon("dog", [1, 1], [2, 1], [2, 2], [1, 2]),
+        polygon("cat", [4, 3], [5, 0], kind="rectangle"),
+        polygon("__ignore__", [0, 3], [0, 3], kind="rectangle"),
+    ]
+    for number in range(12):
+        contents = {f"{folder}{number}.png": gray(number)}
+        write(tmp_path, contents | {pattern.format(number): labelme(*shapes)})
+    loaded = load(tmp_path)
+    assert loaded.class_names == ("background", "cat", "dog")
+    assert "polygons of labelme" in capsys.readouterr().out
+    wanted = [[0, 0, 0, 0, 1, 1], [0, 2, 2, 0, 1, 1], [0, 2, 2, 0, 1, 1], [255, 0, 0, 0, 1, 1]]
+    assert all((mask == wanted).all() for mask in all_masks(loaded).values())
+    write(tmp_path, {"classes.txt": b"dog\ncat\n"})
+    assert load(tmp_path).class_names == ("background", "dog", "cat")
+    write(tmp_path, {pattern.format(3): labelme(polygon("cow", [0, 0], [1, 1], [2, 0]))})
+    assert "has the label cow" in refusal(tmp_path)[0]
+    write(tmp_path, {pattern.format(3): labelme(polygon("cat", [0, 0], [1, 1], kind="line"))})
+    assert "has a line of 2 points for cat" in refusal(tmp_path)[0]
+
+
+def test_annotations_of_coco_are_told_how_to_become_masks(tmp_path):
+    coco = json.dumps({"images": [], "annotations": [], "categories": []}).encode()
+    write(tmp_path, {"images/a.png": gray(1), "annotations.json": coco})
+    with pytest.raises(UserError, match=r"annotations.json has COCO's annotations"):
+        find_pairs(tmp_path, [])
+
+
+def test_tiffs_in_color_of_which_little_can_be_read_are_refused(tmp_path):
+    (tmp_path / "images").mkdir()
+    for number in range(12):
+        tiff(tmp_path / f"images/{number}.tif", np.full((4, 6, 3), 4095), photometric=2, bits=16)
+        write(tmp_path, {f"masks/{number}.png": encoded(IDS)})
+    (line,) = refusal(tmp_path)
+    assert "only the upper 8 can be read, and these end at 15" in line
+
+
+def test_pictures_of_16_bits_in_color_keep_their_levels(tmp_path):
+    for number in range(12):
+        values = np.full((4, 6, 3), 300 + number, np.uint16)
+        pair = {f"images/{number}.png": tf.io.encode_png(values).numpy()}
+        write(tmp_path, pair | {f"masks/{number}.png": encoded(IDS)})
+    assert len(all_masks(load(tmp_path))) == 12
