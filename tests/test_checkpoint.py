@@ -82,11 +82,12 @@ def test_goes_on_bit_for_bit_over_two_stages(tmp_path, undisturbed, deaths):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("death", [1, 3])
-def test_early_stopping_goes_on_counting(tmp_path, death):
+def test_early_stopping_goes_on_counting(tmp_path, capsys, death):
     """With a learning rate of next to nothing, patience is all that decides."""
     options = {"patience": 2, "learning_rate": 1e-9}
     undisturbed = train(tmp_path / "undisturbed", [9, 9], **options)
     assert undisturbed[0]["epochs"] < 9
+    assert "Epoch 3: early stopping" in capsys.readouterr().out
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "disturbed", [9, 9], die_after=death, **options)
     assert_same(train(tmp_path / "disturbed", [9, 9], **options), undisturbed)
