@@ -91,16 +91,21 @@ def load_vgg16(pretrained, batch_norm_momentum=BATCH_NORM_MOMENTUM):
     return keras.Model(vgg16.input, pools, name="vgg16")
 
 
-def upsample(x, factor, name):
+def upsample(x, factor, name, together=32):
     """Transposed convolution that starts as bilinear interpolation and may learn better.
 
-    From (N, H, W, C) to (N, factor * H, factor * W, C).
+    From (N, H, W, C) to (N, factor * H, factor * W, C). Of more classes than `together`, so many
+    at once have a convolution: the weights of one for all would grow with the square of C.
     """
     classes, line = x.shape[-1], 1 - np.abs((np.arange(2 * factor) + 0.5) / factor - 1)
-    layer = layers.Conv2DTranspose(classes, 2 * factor, factor, "same", use_bias=False, name=name)
-    x = layer(x)
-    layer.set_weights([np.einsum("h,w,io->hwio", line, line, np.eye(classes))])
-    return x
+    parts = []
+    for first in range(0, classes, together):
+        part, suffix = x[..., first : first + together], f"_{first}" if first else ""
+        options = {"padding": "same", "use_bias": False, "name": name + suffix}
+        layer = layers.Conv2DTranspose(part.shape[-1], 2 * factor, factor, **options)
+        parts.append(layer(part if classes > together else x))
+        layer.set_weights([np.einsum("h,w,io->hwio", line, line, np.eye(part.shape[-1]))])
+    return layers.Concatenate()(parts) if len(parts) > 1 else parts[0]
 
 
 def build_model(
@@ -124,7 +129,8 @@ def build_model(
         batch_norm_momentum: share of the old in the moving averages, 0 to 1.
 
     Returns:
-        keras.Model from float32 RGB (N, H, W, 3) in [0, 1] to probabilities (N, H, W, num_classes).
+        keras.Model from float32 RGB (N, H, W, 3) in [0, 1] to logits (N, H, W, num_classes), whose
+        softmax are the probabilities of the classes.
     """
     inputs = keras.Input((image_size, image_size, 3), name="image")
     # VGG-16 takes BGR in 0..255 less the mean. As a 1x1 convolution that is part of the model.
@@ -150,8 +156,8 @@ def build_model(
     if stride <= 8:
         x = layers.Add()([upsample(x, 2, "upsample_pool4"), score(pool3, "pool3")])
     x = upsample(x, stride, "upsample_to_image")
-    outputs = layers.Softmax(dtype="float32", name="probabilities")(x)
-    return keras.Model(inputs, outputs, name=f"fcn-{stride}s")
+    logits = layers.Activation("linear", dtype="float32", name="logits")(x)
+    return keras.Model(inputs, logits, name=f"fcn-{stride}s")
 
 
 def main():

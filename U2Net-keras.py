@@ -132,13 +132,14 @@ def build_model(
     Args:
         image_size: side of the input, pixels, a multiple of 32; None for any sides.
         variant: "full" or "lite".
-        num_classes: classes to tell apart; 1 gives the paper's sigmoid.
+        num_classes: classes to tell apart. With 1, the paper's logit of a sigmoid, it is built but
+            not trained: `segmentation_loss` takes two or more.
         self_attention: whether the features of En_4 attend to each other.
         batch_norm_momentum: share of the old in the moving averages, 0 to 1.
 
     Returns:
-        keras.Model, float32 RGB (N, H, W, 3) in [0, 1] to a list of class probabilities
-        (N, H, W, num_classes): fused, then side 1 to 6.
+        keras.Model, float32 RGB (N, H, W, 3) in [0, 1] to a list of logits (N, H, W, num_classes),
+        whose softmax are the probabilities of the classes: fused, then side 1 to 6.
     """
     inputs = x = keras.Input((image_size, image_size, 3), name="image")
     *encoder, deepest = _ENCODER[variant]
@@ -162,9 +163,8 @@ def build_model(
         logits.append(upsample(side, 2**level) if level else side)
     logits.insert(0, layers.Conv2D(num_classes, 1, name="scores")(layers.Concatenate()(logits)))
     names = ("fused", *(f"side_{number}" for number in range(1, 7)))
-    to_probabilities = "softmax" if num_classes > 1 else "sigmoid"
     outputs = [
-        layers.Activation(to_probabilities, dtype="float32", name=name)(scores)
+        layers.Activation("linear", dtype="float32", name=name)(scores)
         for name, scores in zip(names, logits, strict=True)
     ]
     return keras.Model(inputs, outputs, name=f"u2net-{variant}")

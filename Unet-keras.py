@@ -75,8 +75,8 @@ def build_model(
         batch_norm_momentum: share of the old in the moving averages, 0 to 1.
 
     Returns:
-        keras.Model, float32 RGB (N, H, W, 3) in [0, 1] to class probabilities
-        (N, H, W, num_classes).
+        keras.Model, float32 RGB (N, H, W, 3) in [0, 1] to logits (N, H, W, num_classes), whose
+        softmax are the probabilities of the classes.
     """
     *widths, deepest = (base_filters * 2**level for level in range(5))
     inputs = keras.Input((image_size, image_size, 3), name="image")
@@ -92,8 +92,8 @@ def build_model(
         x = layers.Concatenate()([skip, x])
         x = conv_block(x, filters, batch_norm_momentum)
     x = layers.Conv2D(num_classes, 1, name="scores")(x)
-    outputs = layers.Softmax(dtype="float32", name="probabilities")(x)
-    return keras.Model(inputs, outputs, name="unet")
+    logits = layers.Activation("linear", dtype="float32", name="logits")(x)
+    return keras.Model(inputs, logits, name="unet")
 
 
 def main():

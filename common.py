@@ -17,7 +17,7 @@ from support.data.image_io import VOID, read_image
 from support.data.prepared import prepare
 from support.data.synthetic import load_synthetic
 from support.data.tiles import Tiles
-from support.inference.evaluation import evaluate, predict_classes
+from support.inference.evaluation import class_iou, evaluate, predict_classes
 from support.inference.label_photos import label_photos
 from support.inference.model_file import in_float32
 from support.inference.overlay import lay_over, legend
@@ -27,6 +27,7 @@ from support.runtime.files import write
 from support.runtime.flags import parse_flags, refuse  # noqa: F401
 from support.runtime.startup import VERBOSE, UserError, launch  # noqa: F401
 from support.training.figures import plot_attention
+from support.training.metric import MeanIoU
 from support.training.muon import Muon  # noqa: F401
 from support.training.run import Run, set_up  # noqa: F401
 
@@ -206,7 +207,7 @@ def warmup_cosine(peak, steps):
     )
 
 
-def segmentation_loss(y_true, y_pred):
+def segmentation_loss(y_true, logits):
     """Cross-entropy plus Dice loss (Milletari et al. 2016, arXiv:1606.04797), weighted alike.
 
     Cross-entropy gives every pixel the same say; Dice gives it to every class, so that the thin
@@ -214,23 +215,30 @@ def segmentation_loss(y_true, y_pred):
 
     Args:
         y_true: integer (N, H, W, 1), class ids; `VOID` pixels (255) do not count.
-        y_pred: float (N, H, W, C), probabilities.
+        logits: float (N, H, W, C), two classes or more. Of probabilities in float32 a pixel that
+            is surely wrong would have no gradient.
 
     Returns:
         float (N,), one loss per picture, whose mean is that of the pictures not void all over. Dice
         is taken over the whole batch, of the classes that are there: one that is not would add a
         constant without a gradient.
+
+    Raises:
+        ValueError: there is one class only.
     """
+    if logits.shape[-1] < 2:
+        raise ValueError("segmentation_loss takes the logits of two classes or more")
     ids = ops.cast(ops.squeeze(y_true, -1), "int32")
-    known = ops.cast(ids != VOID, y_pred.dtype)
-    truth = ops.one_hot(ops.where(ids == VOID, -1, ids), y_pred.shape[-1])  # void: all zeros
-    cross_entropy = keras.losses.categorical_crossentropy(truth, y_pred)
+    known = ops.cast(ids != VOID, logits.dtype)
+    truth = ops.one_hot(ops.where(ids == VOID, -1, ids), logits.shape[-1])  # void: all zeros
+    cross_entropy = keras.losses.categorical_crossentropy(truth, logits, from_logits=True)
     pixels = ops.sum(known, axis=(1, 2))
-    judged = ops.mean(ops.cast(pixels > 0, y_pred.dtype))  # share of pictures not void all over
-    dice = keras.losses.dice(truth, y_pred * known[..., None], axis=(0, 1, 2))  # one per class
+    judged = ops.mean(ops.cast(pixels > 0, logits.dtype))  # share of pictures not void all over
+    probabilities = ops.softmax(logits) * known[..., None]
+    dice = keras.losses.dice(truth, probabilities, axis=(0, 1, 2))  # one per class
     present = ops.max(truth, axis=(0, 1, 2))
     dice = ops.sum(dice * present) / ops.maximum(ops.sum(present), 1)
-    per_pixel = ops.sum(cross_entropy, axis=(1, 2)) / ops.maximum(pixels, 1)
+    per_pixel = ops.sum(cross_entropy * known, axis=(1, 2)) / ops.maximum(pixels, 1)
     return per_pixel / ops.maximum(judged, 1e-6) + dice
 
 
@@ -238,17 +246,15 @@ def segmentation_loss(y_true, y_pred):
 
 
 def mean_iou(num_classes):
-    """Keras' mean intersection over union of integer masks and class probabilities."""
-    options = {"sparse_y_pred": False, "ignore_class": VOID, "name": "mean_iou"}
-    return keras.metrics.MeanIoU(num_classes, dtype="float32", **options)  # int32 would overflow
+    """Keras' mean intersection over union of integer masks and logits or probabilities."""
+    return MeanIoU(num_classes, sparse_y_pred=False, ignore_class=VOID, name="mean_iou")
 
 
 def scores_from_confusion(confusion, class_names):
     """IoU and Dice of every class, their means, and pixel accuracy.
 
-    With TP, FP and FN counted in pixels: IoU = TP / (TP + FP + FN) and
-    Dice = 2 TP / (2 TP + FP + FN). A class that is neither there nor predicted has neither
-    (None) and stays out of the means.
+    Counted in pixels, IoU = TP / (TP + FP + FN) and Dice = 2 TP / (2 TP + FP + FN). A class that
+    is neither there nor predicted has neither (None) and stays out of the means.
 
     Args:
         confusion: int (C, C), rows the truth, columns the prediction.
@@ -257,9 +263,8 @@ def scores_from_confusion(confusion, class_names):
     Returns:
         dict with `mean_iou`, `iou`, `mean_dice`, `dice`, `pixel_accuracy`.
     """
-    hits, sizes = np.diag(confusion), confusion.sum(axis=0) + confusion.sum(axis=1)
-    with np.errstate(invalid="ignore"):  # 0 / 0, of a class without either
-        iou, dice = hits / (sizes - hits), 2 * hits / sizes
+    iou = class_iou(confusion)
+    dice = 2 * iou / (1 + iou)
 
     def by_name(scores):
         named = zip(class_names, scores.tolist(), strict=True)
@@ -270,7 +275,7 @@ def scores_from_confusion(confusion, class_names):
         "iou": by_name(iou),
         "mean_dice": float(np.nanmean(dice)),
         "dice": by_name(dice),
-        "pixel_accuracy": float(hits.sum() / confusion.sum()),
+        "pixel_accuracy": float(np.trace(confusion) / confusion.sum()),
     }
 
 
@@ -279,20 +284,19 @@ def finish(run, model, attention=None):
 
     Args:
         run: `Run` whose training is over.
-        model: keras.Model, float32 (N, S, S, 3) in [0, 1] to probabilities (N, S, S, C), with the
-            best weights. Of several outputs only the first counts.
+        model: keras.Model, float32 (N, S, S, 3) in [0, 1] to logits (N, S, S, C), with the best
+            weights. Of several outputs only the first counts.
         attention: the model's tensor of attention scores, which `plot_attention` draws, if any.
     """
     if attention is not None:
         attention = in_float32(keras.Model(model.input, attention))
     data, model = run.data, run.keep(model)
-    confusions = evaluate(model, data.test, len(data.class_names), data.tile)
-    confusion = distributed.all_reduce_sum(confusions.sum(axis=0))
-    scores = scores_from_confusion(confusion, data.class_names)
+    confusion, ious = evaluate(model, data.test, len(data.class_names), data.tile)
+    scores = scores_from_confusion(distributed.all_reduce_sum(confusion), data.class_names)
     if not distributed.is_main_process():
         return
     title = f"{model.name} on {data.title}"
-    plot_predictions(run.folder / "predictions.png", model, data, confusions, title)
+    plot_predictions(run.folder / "predictions.png", model, data, ious, title)
     if attention is not None:
         plot_attention(run.folder / "attention.png", attention, model, data)
     run.report(model, scores, title)
@@ -301,26 +305,22 @@ def finish(run, model, attention=None):
 # --- Pictures ---------------------------------------------------------------------------------
 
 
-def plot_predictions(path, model, data, confusions, title, rows=6):
+def plot_predictions(path, model, data, ious, title, rows=6):
     """Draw picture, truth, prediction and overlay of test pictures, from the best to the worst.
 
     Args:
         path: Path of the file to write.
         model: keras.Model from pictures to probabilities.
         data: `Data`.
-        confusions: what `evaluate` returned for `data.test`.
+        ious: float (pictures,), mean IoU of each in `data.test`, as `evaluate` returned it.
         title: str, above the figure.
         rows: number of pictures, spread evenly over the ranks.
     """
-    scores = {
-        number: scores_from_confusion(confusion, data.class_names)["mean_iou"]
-        for number, confusion in enumerate(confusions)
-        if confusion.any()  # else it is void all over
-    }
-    if not scores:
+    best_first = [n for n in np.argsort(-ious, kind="stable") if not np.isnan(ious[n])]
+    if not best_first:  # all are void all over
         return
-    ranks = np.unique(np.linspace(0, len(scores) - 1, rows).round().astype(int))
-    chosen = np.array(sorted(scores, key=scores.get, reverse=True))[ranks]
+    ranks = np.unique(np.linspace(0, len(best_first) - 1, rows).round().astype(int))
+    chosen = np.array(best_first)[ranks]
     pictures = enumerate(data.test.unbatch().as_numpy_iterator())
     shown = {number: picture for number, picture in pictures if number in chosen}
     colors, seen = palette(data.class_colors) / 255, set()
@@ -334,9 +334,9 @@ def plot_predictions(path, model, data, confusions, title, rows=6):
         image, mask, predicted = (x[::step, ::step] for x in (image, mask[..., 0], predicted))
         seen |= {*np.unique(mask), *np.unique(predicted)}
         panels = {
-            f"picture, rank {rank + 1} of {len(scores)}": image,
+            f"picture, rank {rank + 1} of {len(best_first)}": image,
             "truth": colors[mask],
-            f"prediction, mean IoU {scores[number]:.2f}": colors[predicted],
+            f"prediction, mean IoU {ious[number]:.2f}": colors[predicted],
             "overlay": lay_over(image, predicted, data.class_names, data.class_colors),
         }
         for axis, (name, panel) in zip(row, panels.items(), strict=True):

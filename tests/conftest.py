@@ -237,9 +237,9 @@ def loss_and_metrics(model, truth, guess):
 
 
 def random_batch(outputs=1, size=64, classes=3):
-    """Masks, and as many answers of a network."""
+    """Masks, and as many answers of a network, which are logits."""
     rng = np.random.default_rng(0)
-    guesses = rng.dirichlet([1] * classes, (outputs, 2, size, size)).astype(np.float32)
+    guesses = rng.normal(0, 2, (outputs, 2, size, size, classes)).astype(np.float32)
     return rng.integers(0, classes, (2, size, size, 1), np.uint8), list(guesses)
 
 

@@ -9,6 +9,7 @@ from support.training.checkpoint import Checkpoint, _StopOnNaN
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 
 def tiny_model():
@@ -178,7 +179,7 @@ def test_the_weights_of_the_best_epoch_are_kept_and_not_those_of_the_last(tmp_pa
     for epoch, score in enumerate([0.3, 0.5, 0.4, 0.45]):
         if interrupted or not checkpoint:
             checkpoint = Checkpoint(tmp_path, "score")
-            checkpoint.set_params({"epochs": 4})
+            checkpoint.set_params({"epochs": 4, "steps": 5})
             checkpoint.set_model(model)
             checkpoint.on_train_begin()
         for weight in model.weights:
@@ -186,6 +187,7 @@ def test_the_weights_of_the_best_epoch_are_kept_and_not_those_of_the_last(tmp_pa
         (tmp_path / "history.csv").touch()
         checkpoint.on_epoch_end(epoch, {"val_score": score, "score": -score})
     assert checkpoint.progress["epochs"] == 4
+    assert checkpoint.progress["steps"] == 20
     assert checkpoint.progress["best"] == 0.5
     checkpoint.on_train_end()
     assert all((weight == 1).all() for weight in model.get_weights())
@@ -198,6 +200,19 @@ def test_a_loss_beyond_numbers_is_told_with_its_epoch_and_step(loss):
     watch.on_train_batch_end(4, {"loss": 1.0})
     with pytest.raises(UserError, match=f"{loss} in epoch 3, step 6"):
         watch.on_train_batch_end(5, {"loss": loss})
+
+
+def test_a_loss_beyond_numbers_ends_a_training_soon(tmp_path):
+    """Keras looks at it in another thread, which is no reason to train an epoch to its end."""
+    inputs = keras.Input((1,))
+    model = keras.Model(inputs, keras.layers.Dense(1)(inputs))
+    model.compile(keras.optimizers.SGD(1e30), "mse", metrics=["accuracy"])
+    watch, steps = _StopOnNaN(), []
+    count = keras.callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: steps.append(0))
+    data = tf.data.Dataset.from_tensors((np.ones((4, 1)), np.ones((4, 1)))).repeat(3000)
+    with pytest.raises(UserError, match=r"The loss became (nan|inf) in epoch 1, step \d: try"):
+        model.fit(data, callbacks=[watch, count], verbose=0)
+    assert len(steps) < 1000
 
 
 @pytest.mark.parametrize("patience", [0, 3])

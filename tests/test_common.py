@@ -273,12 +273,19 @@ def test_evaluate_counts_pixels_of_every_picture():
     images = np.zeros((3, 2, 2, 3), np.float32)
     batches = tf.data.Dataset.from_tensor_slices((images, masks)).batch(2)
     probabilities = 0.1 + 0.7 * np.eye(3)[predicted]
-    confusions = common.evaluate(Fixed([probabilities[:2], probabilities[2:]]), batches, 3)
-    assert confusions.tolist() == [
+    model = Fixed([probabilities[:2], probabilities[2:]])
+    confusion, ious = common.evaluate(model, batches, 3)
+    each = [
         [[1, 0, 0], [0, 1, 0], [0, 1, 1]],
         [[1, 0, 0], [1, 2, 0], [0, 0, 0]],
         [[2, 1, 0], [0, 0, 0], [0, 0, 1]],
     ]
+    assert confusion.dtype == np.int64
+    assert confusion.tolist() == np.sum(each, axis=0).tolist()
+    # A class that is neither there nor predicted stays out.
+    assert ious == pytest.approx(
+        [(1 + 1 / 2 + 1 / 2) / 3, (1 / 2 + 2 / 3) / 2, (2 / 3 + 0 + 1) / 3]
+    )
 
 
 def test_the_metric_of_training_is_that_of_the_evaluation():
@@ -289,9 +296,26 @@ def test_the_metric_of_training_is_that_of_the_evaluation():
     metric.update_state(masks[:3], probabilities[:3])
     metric.update_state(masks[3:], probabilities[3:])
     batches = tf.data.Dataset.from_tensor_slices((np.zeros((4, 8, 8, 3)), masks)).batch(4)
-    confusion = common.evaluate(Fixed([probabilities]), batches, 3).sum(axis=0)
+    confusion, _ = common.evaluate(Fixed([probabilities]), batches, 3)
     scores = common.scores_from_confusion(confusion, ("a", "b", "c"))
     assert float(metric.result()) == pytest.approx(scores["mean_iou"])
+
+
+def test_the_metric_counts_more_pixels_than_float32_can_by_ones():
+    """A batch of 2^24 + 6 pixels of class 0, half of the last dozen called class 1."""
+    count = 2**24 + 6
+    masks, logits = np.zeros((1, 1, count, 1), np.uint8), np.zeros((1, 1, count, 2), np.float32)
+    logits[..., 0], logits[0, 0, -6:, 1] = 1, 2
+    metric = common.mean_iou(2)
+    metric.update_state(masks, logits)
+    assert np.array(metric.total_cm)[0].tolist() == [2**24, 6]
+    metric.reset_state()
+    assert np.array(metric.total_cm).max() == 0
+
+
+def test_one_class_is_refused_by_the_loss():
+    with pytest.raises(ValueError, match="two classes or more"):
+        common.segmentation_loss(np.zeros((1, 2, 2, 1), np.uint8), np.zeros((1, 2, 2, 1)))
 
 
 def test_loss_by_hand():
@@ -301,20 +325,20 @@ def test_loss_by_hand():
     cross_entropy = -np.log([[0.8, 0.6], [0.5, 0.9]]).mean(axis=1)
     # Class 0: overlap 0.8, truth 1, predicted 1.8.  Class 1: overlap 2.0, truth 3, predicted 2.2.
     dice = 1 - np.mean([2 * 0.8 / 2.8, 2 * 2.0 / 5.2])
-    loss = common.segmentation_loss(tf.constant(masks), tf.constant(p))
+    loss = common.segmentation_loss(tf.constant(masks), tf.math.log(p))
     np.testing.assert_allclose(loss, cross_entropy + dice, rtol=1e-5)
 
 
 def test_the_loss_of_a_perfect_prediction_is_zero():
     masks = np.random.default_rng(1).integers(0, 3, (2, 6, 6, 1))
-    perfect = np.eye(3, dtype=np.float32)[masks[..., 0]]
+    perfect = 40 * np.eye(3, dtype=np.float32)[masks[..., 0]]
     loss = common.segmentation_loss(tf.constant(masks), tf.constant(perfect))
     np.testing.assert_allclose(loss, 0, atol=1e-5)
 
 
 def test_a_class_that_is_not_there_adds_nothing_to_the_loss():
     masks = np.zeros((1, 4, 4, 1), np.uint8)
-    perfect = np.eye(3, dtype=np.float32)[masks[..., 0]]
+    perfect = 40 * np.eye(3, dtype=np.float32)[masks[..., 0]]
     np.testing.assert_allclose(common.segmentation_loss(masks, perfect), 0, atol=1e-5)
 
 
@@ -329,7 +353,7 @@ def test_void_pixels_change_neither_loss_nor_scores_whatever_is_predicted_there(
     p = np.float32([first, second])[:, None]
     cross_entropy = -np.log([[0.8, 0.6], [0.5, 0.9]]).mean(axis=1)
     dice = 1 - np.mean([2 * 0.8 / 2.8, 2 * 2.0 / 5.2])
-    loss = common.segmentation_loss(tf.constant(masks), tf.constant(p))
+    loss = common.segmentation_loss(tf.constant(masks), tf.math.log(p))
     np.testing.assert_allclose(loss, cross_entropy + dice, rtol=1e-5)
 
     # Predicted 0, 1 | 0 (a draw), 1 where the truth is 0, 1 | 1, 1.
@@ -337,14 +361,15 @@ def test_void_pixels_change_neither_loss_nor_scores_whatever_is_predicted_there(
     metric.update_state(masks, p)
     assert float(metric.result()) == pytest.approx((1 / 2 + 2 / 3) / 2)
     batches = tf.data.Dataset.from_tensor_slices((np.zeros((2, 1, 4, 3)), masks)).batch(2)
-    confusions = common.evaluate(Fixed([p]), batches, 2)
-    assert confusions.tolist() == [[[1, 0], [0, 1]], [[0, 0], [1, 1]]]
+    confusion, ious = common.evaluate(Fixed([p]), batches, 2)
+    assert confusion.tolist() == [[1, 0], [1, 2]]
+    assert ious == pytest.approx([1, (0 + 1 / 2) / 2])
 
 
 def test_no_gradient_comes_from_void_pixels_and_a_void_picture_has_no_loss():
     masks = np.full((2, 4, 4, 1), 255, np.uint8)
     masks[0, :2, :2] = 1
-    guess = tf.constant(np.random.default_rng(0).dirichlet([1, 1, 1], (2, 4, 4)), tf.float32)
+    guess = tf.constant(np.random.default_rng(0).normal(0, 1, (2, 4, 4, 3)), tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(guess)
         loss = tf.reduce_sum(common.segmentation_loss(masks, guess))
@@ -419,9 +444,9 @@ def drawn_data(count=5):
 
 def test_predictions_are_drawn_from_best_to_worst_each_with_its_own_truth(figures, tmp_path):
     images, masks, data, model = drawn_data()
-    confusions = common.evaluate(model, data.test, 3)[::-1]
+    ious = common.evaluate(model, data.test, 3)[1][::-1]
     data.test = tf.data.Dataset.from_tensor_slices((images[::-1], masks[::-1, ..., None])).batch(2)
-    common.plot_predictions(tmp_path / "p.png", model, data, confusions, "title", rows=3)
+    common.plot_predictions(tmp_path / "p.png", model, data, ious, "title", rows=3)
     axes = np.reshape(figures["p.png"].axes, (3, 4))
     titles = [[axis.get_title() for axis in row] for row in axes]
     assert [row[0] for row in titles] == [f"picture, rank {rank} of 5" for rank in (1, 3, 5)]

@@ -79,7 +79,7 @@ def test_all_strides_build_and_give_the_size_of_the_input(stride, scores, size):
     assert model.output_shape == (None, size, size, 4)
     assert sum(layer.name.startswith("score_") for layer in model.layers) == scores
     image = np.random.default_rng(0).random((1, size, size, 3), np.float32)
-    np.testing.assert_allclose(model.predict_on_batch(image).sum(-1), 1, rtol=1e-5)
+    assert model.predict_on_batch(image).shape == (1, size, size, 4)
 
 
 @pytest.mark.parametrize("factor", [2, 8, 16, 32])
@@ -107,7 +107,22 @@ def test_preprocessing_in_the_model_is_keras_own():
 def test_the_first_prediction_is_undecided():
     """Score layers start at zero: every class is as likely, whatever VGG's features are."""
     image = np.random.default_rng(0).random((1, 32, 32, 3), np.float32)
-    np.testing.assert_allclose(small_model().predict_on_batch(image), 1 / 3, rtol=1e-6)
+    np.testing.assert_allclose(small_model().predict_on_batch(image), 0, atol=1e-6)
+
+
+def test_many_classes_share_upsampling_in_groups_each_begins_as_bilinear():
+    """Of 70 classes one convolution would have 4 x 4 x 70 x 70 weights."""
+    inputs = keras.Input((5, 6, 70))
+    model = keras.Model(inputs, fcn.upsample(inputs, 2, "up"))
+    assert model.count_params() == 4 * 4 * (32**2 + 32**2 + 6**2)
+    few = keras.Input((5, 6, 3))
+    plain = keras.Model(few, fcn.upsample(few, 2, "up"))
+    assert plain.count_params() == 4 * 4 * 3**2
+    images = np.random.default_rng(0).random((1, 5, 6, 70), np.float32)
+    found = model.predict_on_batch(images)
+    for first in (0, 31, 67):
+        wanted = plain.predict_on_batch(images[..., first : first + 3])
+        np.testing.assert_allclose(found[..., first : first + 3], wanted, rtol=1e-5)
 
 
 def batch(rng, count=4):

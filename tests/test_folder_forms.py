@@ -46,6 +46,7 @@ def told_of(folder, capsys):
         ("images/{}-image.png", "masks/{}-label.png", '"-image" and names of masks without "-l'),
         ("images/img_{}.png", "masks/mask_{}.png", '"img_" and names of masks without "mask_"'),
         ("images/img{}.png", "masks/seg{}_gt.png", 'without "seg" and "_gt"'),
+        ("imagesTr/{}_0000.png", "labelsTr/{}.png", 'pictures without "_0000"'),  # nnU-Net
         ("images/a/{}.png", "masks/a/{}_label.png", 'masks without "_label"'),
         ("JPEGImages/{}.png", "SegmentationClass/{}.png", ""),
         ("{}.png", "{}_mask.png", 'masks without "_mask"'),
@@ -76,7 +77,70 @@ def test_a_name_that_is_shortened_belongs_to_the_one_mask_that_it_fits(tmp_path)
 def test_a_picture_without_a_mask_is_named_whatever_the_form(tmp_path):
     contents = files(12, "images/{}.png", "masks/{}_mask.png") | {"masks/07_mask.png": None}
     write(tmp_path, {**contents, "masks/07_mask.png": b""})
-    assert refusal(write(tmp_path, {"masks/07_mask.png": None}))[0].endswith("07.png has no mask")
+    assert refusal(write(tmp_path, {"masks/07_mask.png": None}))[0].endswith("07.png: has no mask")
+
+
+@pytest.mark.parametrize(
+    ("picture", "mask", "told"),
+    [
+        ("images/frame_1{}.png", "masks/frame_{}.png", "no picture has a mask of its name: there"),
+        ("images/pat07_{}.png", "masks/pat12_{}.png", "no picture has a mask of its name: there"),
+        ("images/{}.png", "masks/cat/{}.png", "no picture has a mask of its name: there are"),
+    ],
+)
+def test_names_that_only_look_alike_are_no_pairs(tmp_path, picture, mask, told):
+    """Frames 101 and 01, and the same slice of two patients, are not the same."""
+    assert told in refusal(write(tmp_path, files(12, picture, mask)))[0]
+
+
+@pytest.mark.parametrize(
+    "mask", ["gtFine/{}_color.png", "SegmentationTruth/{}_segmentation.png", "other/{}.png"]
+)
+def test_a_folder_of_no_known_form_is_told_what_it_has(tmp_path, mask):
+    write(tmp_path, files(12, "leftImg8bit/{}.png", mask) | {"leftImg8bit/x_polygons.json": b"{}"})
+    with pytest.raises(UserError, match=r"has no folder images/.* Rename those of .*leftImg8bit/"):
+        load(tmp_path)
+
+
+def test_a_second_mask_of_a_picture_is_named(tmp_path):
+    write(tmp_path, files(12, "a ({}).png", "a ({})_mask.png"))
+    write(tmp_path, {"a (03)_mask_1.png": encoded(IDS)})  # as in BUSI
+    (line,) = refusal(tmp_path)
+    assert "a (03)_mask_1.png: a picture has one mask; unite those of it" in line
+
+
+def test_palettes_that_differ_are_not_taken_for_the_same_numbers(tmp_path):
+    def palette(*colors):
+        image = Image.fromarray(IDS).convert("P")
+        image.putdata(IDS.ravel().tolist())
+        image.putpalette([*sum(colors, ())])
+        return encoded(image)
+
+    red, green, blue = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+    draw(tmp_path)
+    write(tmp_path, {f"masks/{n:02}.png": palette(red, green, blue) for n in range(12)})
+    assert load(tmp_path).class_names == ("class 0", "class 1", "class 2")
+    write(tmp_path, {"masks/05.png": palette(red, blue, green)})
+    (line,) = refusal(tmp_path)
+    assert "write colors into classes.txt" in line
+    write(tmp_path, {"classes.txt": b"r 255 0 0\ng 0 255 0\nb 0 0 255\n"})
+    masks = all_masks(load(tmp_path))
+    assert masks.pop(5).tolist() == [[0, 2, 1, 1, 2, 0]] * 4
+    assert all((mask == IDS).all() for mask in masks.values())
+
+
+def test_masks_that_are_all_the_same_are_named(tmp_path, capsys):
+    _, lines = told_of(draw(tmp_path), capsys)
+    assert lines[-1] == "  All masks are the same: are these the right ones?"
+    _, lines = told_of(write(tmp_path, {"masks/03.png": encoded(IDS[:, ::-1] * 0)}), capsys)
+    assert "All masks are the same" not in lines[-1]
+
+
+def test_a_class_that_a_split_lacks_is_named(tmp_path, capsys):
+    for split in ("train", "val", "test"):
+        draw(tmp_path / split, 3, IDS if split != "val" else IDS % 2)
+    _, lines = told_of(tmp_path, capsys)
+    assert "  The validation split has no class 2: its scores leave that out." in lines
 
 
 def test_splits_of_pascal_voc_are_obeyed(tmp_path):
@@ -251,7 +315,11 @@ def test_masks_in_opacity_are_told_in_one_line(tmp_path):
     mask[..., 3] = WHITE
     (line,) = refusal(draw(tmp_path, mask=mask))
     assert line.count(".png") == 5
-    assert " and 7 more: has one color all over and tells its classes by opacity" in line
+    assert " and 7 more: tells its classes by opacity; save opacity alone as a gray PNG" in line
+    photo = np.random.default_rng(0).integers(0, 256, (30, 40, 4), np.uint8)
+    photo[..., 3] = 255 * (photo[..., 3] > 100)  # cut out
+    (line,) = refusal(draw(tmp_path / "photos", mask=photo))
+    assert "tells its classes by opacity" in line
 
 
 @pytest.mark.parametrize("lowest", [0, 2100, -1000])
@@ -296,7 +364,7 @@ def test_a_class_that_resizing_loses_is_named(tmp_path, capsys):
 def test_void_that_nobody_asked_for_is_named(tmp_path, capsys):
     mask = np.uint8([[0, 1, 2, 255]])
     _, lines = told_of(draw(tmp_path / "a", mask=mask), capsys)
-    assert lines[-1].startswith("  25.0% of all pixels are 255, void")
+    assert lines[-2].startswith("  25.0% of all pixels are 255, void")
     named = {"classes.txt": b"a 0\nb 1\nc 2\nvoid 255\n"}
     load(write(draw(tmp_path / "b", mask=mask), named))
     assert "of all pixels are 255" not in capsys.readouterr().out
@@ -339,6 +407,9 @@ def test_annotations_of_coco_are_told_how_to_become_masks(tmp_path):
     coco = json.dumps({"images": [], "annotations": [], "categories": []}).encode()
     write(tmp_path, {"images/a.png": gray(1), "annotations.json": coco})
     with pytest.raises(UserError, match=r"annotations.json has COCO's annotations"):
+        find_pairs(tmp_path, [])
+    write(tmp_path, {"annotations.json": None, "annotations/instances_default.json": coco})
+    with pytest.raises(UserError, match=r"instances_default.json has COCO's annotations"):
         find_pairs(tmp_path, [])
 
 

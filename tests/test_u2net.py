@@ -110,7 +110,7 @@ def test_seven_outputs_of_the_size_of_the_input(size):
     images = np.random.default_rng(0).random((1, size, size, 3), np.float32)
     for output in model.predict_on_batch(images):
         assert output.shape == (1, size, size, 4)
-        np.testing.assert_allclose(output.sum(-1), 1, rtol=1e-5)
+        assert output.min() < 0 < output.max()
 
 
 @pytest.mark.slow

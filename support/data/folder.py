@@ -15,6 +15,7 @@ from support.data.classes import (
 from support.data.dataset import Source, Split, stamp_of
 from support.data.folder_splits import find_splits
 from support.data.folder_summary import (
+    different_palettes,
     histogram,
     refuse,
     regroup,
@@ -81,13 +82,16 @@ def _decode(survey, record, at_least):
     """The `Split.decode` of a folder.
 
     Its facts: `size`, (height, width); `pixels`, int (256,), how many have each value of the
-    mask; `levels`, int (256,), how often each value occurs in the picture; `mask`, its path.
+    mask; `levels`, int (256,), how often each value occurs in the picture; `mask`, its path;
+    `palette`, of `palette_in_use`; and `digest` of the mask.
     """
-    picture, mask, page = record
+    (picture, mask, page), known, palette = record, survey.classes, {}
     if labelme.is_file(mask):
-        ids = labelme.read_mask(mask, survey.classes.names)
+        ids = labelme.read_mask(mask, known.names)
     else:
-        ids = mask_io.read_mask(mask, survey.classes.colors, survey.classes.values, page)
+        ids = mask_io.read_mask(mask, known.colors, known.values, page)
+        if not known.colors and not known.values:
+            palette = mask_io.palette_in_use(mask, histogram(ids))
     size = picture_size(picture, page)
     if size != ids.shape[:2]:
         (height, width), (mask_height, mask_width) = size, ids.shape[:2]
@@ -96,7 +100,7 @@ def _decode(survey, record, at_least):
         )
     image = read_image(picture, at_least, page, survey.values)
     fact = {"size": size, "mask": mask, "pixels": histogram(ids), "levels": histogram(image)}
-    return image, ids, fact
+    return image, ids, fact | {"palette": palette, "digest": hash(ids.tobytes())}
 
 
 def _conclude(survey, facts):
@@ -107,6 +111,7 @@ def _conclude(survey, facts):
     for problem in problems:
         unexplained.update(problem.counts if isinstance(problem, ColoredMask) else {})
     problems = [str(problem) for problem in problems if not isinstance(problem, ColoredMask)]
+    problems += different_palettes([fact for fact in every if isinstance(fact, dict)])
     if unexplained:
         problems.append(example(survey.path, unexplained, survey.classes.names))
     refuse(survey.path, problems)
@@ -134,6 +139,8 @@ def _conclude(survey, facts):
     ]
     summary += share_table(names, counts)
     summary += warnings(names, counts, by_class, VOID in _known(survey).values())
+    if len({fact["digest"] for fact in every}) == 1:
+        summary.append("  All masks are the same: are these the right ones?")
     shown = {number: hex_color(color) for color, number in (survey.classes.colors or {}).items()}
     return {
         "class_names": names,
@@ -147,13 +154,16 @@ def _conclude(survey, facts):
 def _meaning(survey, facts, problems):
     """Names of the classes, and the class id (256,) of each value that was read."""
     names, ids = survey.classes.names, np.arange(256, dtype=np.uint8)
+    words = f"what {survey.classes.file} names" if _known(survey) else ""
     is_explained = survey.classes.values or VOID in _known(survey).values() or survey.labels
     if not is_explained:
         try:
-            names, ids, words = find_meaning(names, np.array([fact["pixels"] for fact in facts]))
-            survey.words.insert(0, f"masks hold {words}")
+            counts = np.array([fact["pixels"] for fact in facts])
+            names, ids, found = find_meaning(names, counts)
+            words = words or found
         except ValueError as error:
             refuse(survey.path, [str(error)])
+    survey.words.insert(0, f"masks hold {words or 'polygons of labelme'}")
     for fact in facts:
         found = np.unique(ids[np.flatnonzero(fact["pixels"])])
         value = max(found[found != VOID], default=0)

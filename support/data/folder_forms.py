@@ -1,6 +1,7 @@
 """The forms in which people keep pictures and their masks, and how the two find each other."""
 
 import itertools
+import re
 import unicodedata
 
 from support.data import labelme
@@ -8,10 +9,14 @@ from support.data.image_io import is_picture
 from support.runtime.startup import UserError
 
 # Names of folders that mean the same, whatever their letters' case; ours first.
-_PICTURES = ("images", "image", "imgs", "img", "jpegimages", "img_dir")
+_PICTURES = ("images", "image", "imgs", "img", "jpegimages", "img_dir", "imagestr")
 _MASKS = ("masks", "mask", "labels", "label", "annotations", "segmentationclass", "ann_dir", "gt")
-# Endings of masks that lie beside their pictures.
-_ENDINGS = ("mask", "masks", "seg", "segmentation", "label", "labels", "gt", "annotation")
+_MASKS += ("ground_truth", "labelstr")
+# Names of masks that lie beside their pictures.
+_MASK_NAME = re.compile(
+    r"(?P<name>.+)[_\-. ](masks?|seg|segmentation|labels?|gt|annotation)(?P<number>[_\-. ]?\d+)?",
+    re.IGNORECASE,
+)
 _SYSTEMS_OWN = {"thumbs.db", "desktop.ini"}  # that systems leave in folders
 _SEPARATORS = "_-. "
 
@@ -36,7 +41,9 @@ def find_pairs(folder, problems):
     for path in (with_pictures or folder, folder, *folder.glob("annotations")):
         labelme.refuse_coco(path)
     missing = "masks" if with_pictures else "images"
-    raise UserError(f"{folder} has no folder {missing}/: it takes images/ and masks/.")
+    there = ", ".join(f"{path.name}/" for path in sorted(folder.glob("*")) if path.is_dir())
+    what = f" Rename those of {there}." if there else ""
+    raise UserError(f"{folder} has no folder {missing}/: it takes images/ and masks/.{what}")
 
 
 def _two_folders(folder, problems):
@@ -44,24 +51,35 @@ def _two_folders(folder, problems):
     pictures, masks = subfolder(folder, _PICTURES), subfolder(folder, _MASKS)
     if not (pictures and masks):
         return None
-    is_mask = is_picture if any(map(is_picture, masks.rglob("*"))) else labelme.is_file
+    is_mask = is_picture
+    if not any(map(is_picture, masks.rglob("*"))):
+        labelme.refuse_coco(masks)
+        is_mask = labelme.is_file
     return _named(pictures, problems), _named(masks, problems, is_mask)
 
 
 def _beside(folder, problems):
     """Masks beside their pictures, told by their endings."""
     files = _named(subfolder(folder, _PICTURES) or folder, problems, told=False)
-    endings = tuple(s + ending for s, ending in itertools.product(_SEPARATORS, _ENDINGS))
-    masks = {name: path for name, path in files.items() if name.lower().endswith(endings)}
+    found = {name: _MASK_NAME.fullmatch(name) for name in files}
+    masks = {name: files[name] for name, fits in found.items() if fits}
     pictures = {name: path for name, path in files.items() if name not in masks}
-    return (pictures, masks) if pictures and masks else None
+    if not any(fits and fits["name"] in pictures for fits in found.values()):
+        common = _pair(pictures, masks, [])[0] if pictures and masks else {}
+        if not common:
+            return None
+    for name in [name for name, fits in found.items() if fits and fits["number"]]:
+        problems.append(f"{masks.pop(name)}: a picture has one mask; unite those of it in one file")
+    return pictures, masks
 
 
 def _polygons(folder, problems):
     """JSON of labelme beside the pictures."""
     folder = subfolder(folder, _PICTURES) or folder
-    polygons = _named(folder, problems, labelme.is_file, told=False)
-    return (_named(folder, problems, told=False), polygons) if polygons else None
+    pictures, polygons = (
+        _named(folder, [], is_wanted, told=False) for is_wanted in (is_picture, labelme.is_file)
+    )
+    return (pictures, polygons) if pictures.keys() & polygons.keys() else None
 
 
 # Each takes a folder and a list of problems and returns two dicts from name to Path, pictures and
@@ -110,8 +128,12 @@ def _pair(pictures, masks, problems):
     words = ""
     if pictures.keys() != masks.keys():
         pictures, masks, words = _without_common_parts(pictures, masks)
-    problems += [f"{pictures[name]} has no mask" for name in pictures if name not in masks]
-    problems += [f"{masks[name]} has no picture" for name in masks if name not in pictures]
+    if pictures and masks and not pictures.keys() & masks.keys():
+        picture, mask = (next(iter(found.values())) for found in (pictures, masks))
+        problems.append(f"no picture has a mask of its name: there are {picture} and {mask}")
+        return {}, words
+    problems += [f"{pictures[name]}: has no mask" for name in pictures if name not in masks]
+    problems += [f"{masks[name]}: has no picture" for name in masks if name not in pictures]
     return {name: (pictures[name], masks[name]) for name in pictures if name in masks}, words
 
 
@@ -121,6 +143,9 @@ def _without_common_parts(pictures, masks):
     shorter = {kind: [*_shortened(found)] for kind, found in kinds.items()}
     best, most = ((0, pictures, ""), (0, masks, "")), len(pictures.keys() & masks.keys())
     for pair in itertools.product(*shorter.values()):
+        numbers = [re.findall(r"\d+", part) for *_, part in pair]
+        if all(numbers) and numbers[0] != numbers[1]:  # of patients, say, who are not the same
+            continue
         equal = len(pair[0][1].keys() & pair[1][1].keys())
         if equal > most or (equal == most and sum(n for n, *_ in pair) < sum(n for n, *_ in best)):
             best, most = pair, equal
@@ -146,7 +171,10 @@ def _shortened(found):
     begins = [
         begin[:size]
         for size in range(1, len(begin) + 1)
-        if begin[size - 1] in _SEPARATORS or all(name[size : size + 1].isdigit() for name in names)
+        if begin[size - 1] in _SEPARATORS
+        or (
+            not begin[size - 1].isdigit() and all(name[size : size + 1].isdigit() for name in names)
+        )
     ]
     ends = [end[first:] for first in range(len(end)) if end[first] in _SEPARATORS]
     for first, last in itertools.product(["", *begins[-3:]], ["", *ends[:3]]):

@@ -55,6 +55,24 @@ def unlearnable(names, counts):
                 yield f"{name} is in the {split} split, but not in training: move pictures"
 
 
+def different_palettes(facts):
+    """A line on a number that has another color in another mask, if there is one.
+
+    Args:
+        facts: list of dicts with `mask` and `palette`, as of `palette_in_use`.
+    """
+    seen = {}
+    for fact in facts:
+        for number, color in fact["palette"].items():
+            other, mask = seen.setdefault(number, (color, fact["mask"]))
+            if color != other:
+                yield (
+                    f"{fact['mask']}: its number {number} is {color}, that of {mask} is {other}: "
+                    "write colors into classes.txt, a line `name RED GREEN BLUE` each"
+                )
+                return
+
+
 def spread(sizes, levels):
     """A line on the pictures' sizes, list of (height, width), and values, int (256,)."""
     by_area = sorted(sizes, key=lambda size: size[0] * size[1])
@@ -94,6 +112,10 @@ def warnings(names, counts, by_class, void_was_named):
                 f"  {name} is in {masks} masks, after resizing in {left}: it is too small for this "
                 "--image-size. --fit tiles keeps it."
             )
+    for split in ("validation", "test"):
+        missing = [n for id, n in enumerate(names) if counts["train"][id] and not counts[split][id]]
+        if missing:
+            yield f"  The {split} split has no {', '.join(missing)}: its scores leave that out."
     total = sum(counts.values())
     if not void_was_named and total[VOID] > total.sum() / 100:
         yield (

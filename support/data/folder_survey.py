@@ -86,7 +86,6 @@ class Survey:
         if labelme.BACKGROUND not in names:
             names = [labelme.BACKGROUND, *names]
         self.classes = Classes(names, file=self.classes.file)
-        self.words.append("polygons of labelme")
 
 
 def _pages(record, problems):

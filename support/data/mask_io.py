@@ -72,11 +72,26 @@ def read_mask(path, colors=None, values=None, page=None):
 def _without_opacity(pixels, channels):
     """The first `channels` of pixels (H, W, any), unless opacity alone tells them apart."""
     colors, opacity = pixels[..., :channels], pixels[..., channels:]
-    if (colors == colors[0, 0]).all() and opacity.size and opacity.min() < opacity.max():
-        raise ValueError(
-            "has one color all over and tells its classes by opacity; save opacity as a gray PNG"
-        )
+    if opacity.size and opacity.min() < opacity.max():
+        is_plain = (colors == colors[0, 0]).all()
+        if is_plain or (channels == 3 and len(count_colors(colors)) > 256):  # or a photo, cut out
+            raise ValueError("tells its classes by opacity; save opacity alone as a gray PNG")
     return colors
+
+
+def palette_in_use(path, counts):
+    """dict from each number of a palette picture that occurs to its (red, green, blue).
+
+    Args:
+        path: Path of a mask. Of one without a palette, and of a GIF, whose numbers mean nothing, it
+            is empty.
+        counts: int (256,), pixels of each number.
+    """
+    with opened(path, 0) as image:
+        if image.mode != "P" or image.format == "GIF":
+            return {}
+        colors = np.reshape(image.getpalette("RGB"), (-1, 3)).tolist()
+        return {n: tuple(colors[n]) for n in np.flatnonzero(counts).tolist() if n < len(colors)}
 
 
 def _whole_numbers(pixels):

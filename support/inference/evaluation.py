@@ -21,8 +21,21 @@ def predict_classes(model, images, tile=None):
     return [np.concatenate([band.argmax(-1) for band in picture]) for picture in bands]
 
 
+def class_iou(confusion):
+    """Intersection over union of every class: TP / (TP + FP + FN), counted in pixels.
+
+    Args:
+        confusion: int (C, C), rows the truth, columns the prediction.
+
+    Returns:
+        float (C,), NaN for a class that is neither there nor predicted.
+    """
+    hits, sizes = np.diag(confusion), confusion.sum(axis=0) + confusion.sum(axis=1)
+    return np.divide(hits, sizes - hits, out=np.full(len(hits), np.nan), where=sizes > 0)
+
+
 def evaluate(model, batches, num_classes, tile=None):
-    """Confusion matrix of every picture; void pixels count nowhere.
+    """Confusion matrix of all pictures together, and mean IoU of each; void pixels count nowhere.
 
     Args:
         model: keras.Model from pictures to probabilities (N, H, W, C).
@@ -30,12 +43,15 @@ def evaluate(model, batches, num_classes, tile=None):
         tile: as for `predict_classes`.
 
     Returns:
-        int64 (pictures, C, C): pixels of true class (row) that were given a class (column).
+        int64 (C, C): pixels of true class (row) that were given a class (column); and float
+        (pictures,), NaN for a picture that is void all over.
     """
-    confusions = []
+    total, scores = np.zeros((num_classes, num_classes), np.int64), []
     for images, masks in batches.as_numpy_iterator():
         for mask, predicted in zip(masks, predict_classes(model, images, tile), strict=True):
             known = mask[..., 0] != VOID
             pairs = num_classes * mask[known, 0].astype(np.int64) + predicted[known]
-            confusions.append(np.bincount(pairs, minlength=num_classes**2))
-    return np.array(confusions, np.int64).reshape(-1, num_classes, num_classes)
+            confusion = np.bincount(pairs, minlength=num_classes**2).reshape(total.shape)
+            total += confusion
+            scores.append(np.nanmean(class_iou(confusion)) if known.any() else np.nan)
+    return total, np.array(scores)

@@ -99,9 +99,6 @@ class Checkpoint(keras.callbacks.Callback):
             all_of_them = self.model.count_params()
             print(f"Training {self.model.name}: {trained:,} of {all_of_them:,} weights")
 
-    def on_train_batch_end(self, batch, logs=None):
-        self.progress["steps"] += 1
-
     def on_epoch_end(self, epoch, logs=None):
         if self.progress["best"] is None or logs[f"val_{self.metric}"] > self.progress["best"]:
             self.progress["best"] = float(logs[f"val_{self.metric}"])
@@ -109,6 +106,7 @@ class Checkpoint(keras.callbacks.Callback):
             if self.folder:
                 save(self.folder / "best.npz", self.best)
         self.progress["epochs"] += 1
+        self.progress["steps"] += self.params["steps"]
         self.progress["seconds"] = time.perf_counter() - self.begun
         self.progress["stage_over"] = self.model.stop_training
         if self.stopping:
@@ -142,6 +140,8 @@ class _History(keras.callbacks.CSVLogger):
 
 
 class _StopOnNaN(keras.callbacks.Callback):
+    async_safe = True  # Keras looks at losses in another thread then, and waits for no step
+
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch + 1
 

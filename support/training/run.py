@@ -78,17 +78,19 @@ class Run:
             print(f"Goes on after epoch {done}. To begin anew, delete that folder.")
 
     def keep(self, model):
-        """Save the trained model, without what only training needs.
+        """Save the trained model without what only training needs, and with a softmax.
 
         Args:
-            model: keras.Model, float32 (N, S, S, 3) in [0, 1] to probabilities (N, S, S, C). Of
-                several outputs only the first is kept.
+            model: keras.Model, float32 (N, S, S, 3) in [0, 1] to logits (N, S, S, C). Of several
+                outputs only the first is kept.
 
         Returns:
-            keras.Model that was saved: it computes in float32 and has no optimizer.
+            keras.Model that was saved: it gives probabilities (N, S, S, C), computes in float32 and
+            has no optimizer.
         """
         devices.use_local()
-        model = in_float32(keras.Model(model.input, model.outputs[0], name=model.name))
+        probabilities = keras.layers.Softmax(name="probabilities")(model.outputs[0])
+        model = in_float32(keras.Model(model.input, probabilities, name=model.name))
         classes = zip(self.data.class_names, self.data.class_colors, strict=True)
         entries = [{"name": name, "color": color} for name, color in classes]
         facts = self._fit() | {"classes": entries, "value_range": self.data.value_range}

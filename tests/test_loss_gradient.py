@@ -1,0 +1,80 @@
+"""The gradient of the loss is the same on every backend, however wrong a pixel is."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT, environment
+
+CLASSES, PROGRAM = (
+    3,
+    """
+import sys
+import common, keras, numpy as np
+keras.config.set_dtype_policy(sys.argv[2])
+logits, masks = np.load("logits.npy"), np.load("masks.npy")
+total = lambda x, y: keras.ops.sum(common.segmentation_loss(y, x))
+backend = keras.backend.backend()
+found = []
+for x in logits:
+    if backend == "jax":
+        import jax
+        found.append(np.asarray(jax.grad(total)(x, masks)))
+    elif backend == "torch":
+        import torch
+        x = torch.tensor(x, requires_grad=True)
+        total(x, torch.tensor(masks)).backward()
+        found.append(x.grad.numpy())
+    else:
+        import tensorflow as tf
+        x = tf.Variable(x)
+        with tf.GradientTape() as tape:
+            loss = total(x, masks)
+        found.append(tape.gradient(loss, x).numpy())
+np.save(sys.argv[1], np.stack(found))
+""",
+)
+
+
+def loss_by_hand(logits, masks):
+    """Cross-entropy of each picture, and Dice of the batch with each, in float64."""
+    truth = np.eye(CLASSES)[masks[..., 0]]
+    largest = logits.max(axis=-1, keepdims=True)
+    exponentials = np.exp(logits - largest)
+    p = exponentials / exponentials.sum(axis=-1, keepdims=True)
+    log_p = logits - largest - np.log(exponentials.sum(axis=-1, keepdims=True))
+    overlap = (truth * p).sum(axis=(0, 1, 2))
+    dice = 1 - 2 * overlap / (truth.sum(axis=(0, 1, 2)) + p.sum(axis=(0, 1, 2)))
+    return -(truth * log_p).sum() / masks[0].size + len(masks) * dice.mean()
+
+
+def gradient_by_hand(logits, masks, step=1e-5):
+    gradient = np.zeros(logits.shape)
+    for index in np.ndindex(*logits.shape):
+        change = np.zeros(logits.shape)
+        change[index] = step
+        gradient[index] = loss_by_hand(logits + change, masks)
+        gradient[index] -= loss_by_hand(logits - change, masks)
+    return gradient / (2 * step)
+
+
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_the_gradient_is_that_of_the_logits(tmp_path, backend, precision):
+    """Of pixels that are wrong by 0, 10, 30 and 100 logits, cross-entropy's is softmax - truth."""
+    rng = np.random.default_rng(0)
+    masks = rng.integers(0, CLASSES, (2, 4, 4, 1), np.uint8)
+    wrong = np.eye(CLASSES)[(masks[..., 0] + 1) % CLASSES]
+    logits = np.float32([size * wrong for size in (0, 10, 30, 100)])
+    np.save(tmp_path / "logits.npy", logits)
+    np.save(tmp_path / "masks.npy", masks)
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path / "out.npy"), precision]
+    settings = environment(backend) | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, cwd=tmp_path, env=settings, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for x, found in zip(logits.astype(float), np.load(tmp_path / "out.npy"), strict=True):
+        np.testing.assert_allclose(found, gradient_by_hand(x, masks), rtol=1e-3, atol=1e-7)
+    # Sixteen pixels a picture: a surely wrong one is pulled with all that it has.
+    truth = np.eye(CLASSES)[masks[..., 0]]
+    np.testing.assert_allclose((found * truth).sum(axis=-1), -1 / 16, rtol=1e-3)
