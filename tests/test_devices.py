@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import common
 from support.inference.model_file import in_float32
 from support.runtime import devices
+from support.runtime.flags import PRECISIONS
 
 import keras
 import numpy as np
@@ -54,7 +55,7 @@ def test_auto_is_mixed_where_all_devices_have_it(hardware, found, precision):
     assert keras.config.dtype_policy().name == precision
 
 
-@pytest.mark.parametrize("precision", devices.PRECISIONS[1:])
+@pytest.mark.parametrize("precision", PRECISIONS[1:])
 def test_who_asks_for_a_precision_gets_it(hardware, precision):
     hardware(("H100", 9.0))
     common.set_up(SimpleNamespace(seed=1, precision=precision, batch_size=8))

@@ -105,7 +105,7 @@ def test_a_full_disk_is_told_and_leaves_no_half_files(pets, pet_flags, tmp_path,
         assert "Pictures cannot be prepared in runs/prepared/" in process.stderr
         assert [path.name for path in (tmp_path / "runs").glob("*/*/*")] == ["lock"]
         return
-    assert "Is the disk full" in process.stderr
+    assert "The disk is full." in process.stderr
     (folder,) = (tmp_path / "runs" / "unet").iterdir()
     left = {
         path.name for path in folder.iterdir() if not path.name.startswith(run_folder.UNFINISHED)

@@ -50,6 +50,43 @@ def test_the_newest_unfinished_run_of_the_same_settings_is_found(tmp_path):
     assert run_folder.find_unfinished(tmp_path, used)[0] == tmp_path / "2"
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        ({"python": "3.12.3"}, {"python": "3.12.4"}, "Goes on with python 3.12.4, was 3.12.3:"),
+        (
+            {"device": "CPU with 2 cores"},
+            {"device": "CPU with 8 cores"},
+            "on with device CPU w",
+        ),
+        ({"python": "3.11.9"}, {"python": "3.12.4"}, "does not go on: python 3.12.4, was 3.11.9"),
+        ({"keras": "3.15.1"}, {"keras": "3.15.2"}, "does not go on: keras 3.15.2, was 3.15.1"),
+        ({"numpy": "2.1.0"}, {"numpy": "2.1.1"}, "does not go on: numpy 2.1.1, was 2.1.0"),
+        (
+            {"device": "CPU with 2 cores"},
+            {"device": "A100"},
+            "not go on: device A100, was CPU",
+        ),
+        ({"epochs": 3}, {"epochs": 4}, "does not go on: epochs 4, was 3"),
+    ],
+)
+def test_what_differs_from_a_run_that_was_cut_short_is_told(tmp_path, capsys, before, after, told):
+    def used(changed):
+        settings = {"epochs": 3, "device": "CPU with 2 cores"}
+        versions = {"python": "3.12.3", "numpy": "2.1.0", "keras": "3.15.1"}
+        versions |= {name: value for name, value in changed.items() if name in versions}
+        others = {name: value for name, value in changed.items() if name not in versions}
+        return settings | others | {"versions": versions}
+
+    (tmp_path / "1").mkdir()
+    write_json(tmp_path / "1" / "hyperparameters.json", used(before))
+    folder, held = run_folder.find_unfinished(tmp_path, used(after))
+    assert (folder == tmp_path / "1") == ("not go on" not in told)
+    assert told in capsys.readouterr().out
+    if held:
+        held.close()
+
+
 def test_without_unix_locks_those_of_windows_keep_the_folder(monkeypatch, tmp_path):
     """msvcrt.locking, as its documentation describes it: a second lock of a byte is an OSError."""
     taken = {}

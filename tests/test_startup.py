@@ -1,10 +1,13 @@
 """What importing changes and what `launch` does: a line in place of a traceback."""
 
+import errno
+import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
-from support.runtime import startup
+from support.runtime import details, startup
 
 import pytest
 import tensorflow as tf
@@ -103,5 +106,49 @@ def test_what_the_disk_refuses_is_told_with_how_to_go_on(monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(signal, "signal", lambda *arguments: None)
-    with pytest.raises(startup.UserError, match=r"No space .*\nIs the disk full.* goes on after"):
+    with pytest.raises(
+        startup.UserError, match=r"No space .*\nThe disk is full.* goes on after"
+    ) as told:
         startup.launch(main)
+    written = Path(told.value.code.rpartition("details: ")[2].removesuffix(")")).read_text()
+    assert "Traceback" in written
+    assert "in main" in written
+    assert "Held back before:" in written
+
+
+def test_what_is_held_back_is_in_the_details():
+    with details.quiet(2):
+        os.write(2, b"Could not load dynamic library 'libcudart.so'\n")
+    path = Path(details.write_details().removeprefix("details: "))
+    assert "Could not load dynamic library 'libcudart.so'" in path.read_text()
+
+
+@pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES])
+def test_of_other_errors_of_files_nothing_is_said_that_nobody_knows(monkeypatch, number):
+    def main():
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(signal, "signal", lambda *arguments: None)
+    with pytest.raises(startup.UserError) as told:
+        startup.launch(main)
+    assert "full" not in told.value.code
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "told"),
+    [
+        (["--help"], 0, "IMAGE"),
+        (["--epoch", "3"], 2, "unrecognized arguments: --epoch 3"),
+        (["--batch-size", "0"], 2, "--batch-size 0 cannot work"),
+    ],
+)
+def test_help_and_wrong_flags_are_answered_before_tensorflow_is_imported(flags, status, told):
+    """A stand-in for TensorFlow that ends the program is never met."""
+    block = "import sys, runpy; sys.modules['tensorflow'] = sys.modules['keras'] = None; "
+    block += "sys.argv = sys.argv[1:]; import __main__; __main__.__file__ = sys.argv[0]; "
+    block += "runpy.run_path(sys.argv[0])"
+    command = [sys.executable, "-c", block, str(ROOT / "Unet-keras.py"), *flags]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == status, done.stderr
+    assert told.lower() in (done.stdout + done.stderr).lower()
+    assert "not installed" not in done.stderr

@@ -3,7 +3,8 @@
 import json
 import zipfile
 
-from support.runtime.devices import JIT_COMPILE, PRECISIONS
+from support.runtime.devices import JIT_COMPILE
+from support.runtime.flags import PRECISIONS
 from support.runtime.startup import UserError, reason
 
 import keras

@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 
+from support.runtime.details import write_details
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -18,8 +20,6 @@ if BACKEND != "tensorflow":
 # XLA speeds a step up on a GPU and slows it down on a CPU. The other backends decide themselves.
 ON_CPU = BACKEND == "tensorflow" and not tf.config.get_visible_devices("GPU")
 JIT_COMPILE = False if ON_CPU else "auto"
-
-PRECISIONS = ["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 
 
 def optimize_for_cpu():
@@ -151,16 +151,16 @@ def facts():
 
 
 def print_facts():
-    """Print what the training runs on, and which GPUs it leaves unused."""
+    """Print what the training runs on, and which GPUs it leaves unused and why."""
     count = f"{device_count()} x " if device_count() > 1 else ""
     precision = keras.config.dtype_policy().name
     print(f"Device: {count}{device()}, Keras {keras.__version__} on {BACKEND}, {precision}")
     if problem := unused_gpu():
-        print(problem)
+        print(f"{problem}; {write_details()}")
 
 
 def choose_precision(wanted):
-    """Make Keras compute in a precision, one of `PRECISIONS`; weights stay float32.
+    """Make Keras compute in a precision, one of `flags.PRECISIONS`; weights stay float32.
 
     Mixed precision speeds convolutions up where the hardware has units for it: bfloat16 on TPUs
     and on NVIDIA GPUs from compute capability 8.0; float16, whose small range needs loss scaling,

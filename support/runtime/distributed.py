@@ -11,7 +11,7 @@ import socket
 import threading
 from types import SimpleNamespace
 
-from support.runtime import startup
+from support.runtime.details import quiet
 from support.runtime.devices import BACKEND
 from support.runtime.startup import UserError
 
@@ -81,7 +81,7 @@ def initialize(flags):
     timer.cancel()
     if jax.device_count() != _process.count * jax.local_device_count():
         raise UserError("All processes need the same number of devices.")
-    with startup.quiet(1):  # Gloo says that it has connected
+    with quiet(1):  # Gloo says that it has connected
         broadcast(b"")
     check_same(vars(flags))
 

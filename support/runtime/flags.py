@@ -1,13 +1,15 @@
 """Turns a script's constants into command-line flags and checks what they are set to."""
 
 import argparse
+import ast
+import contextlib
+import math
 import os
 import re
 import sys
 from pathlib import Path
 
-from support.runtime.devices import PRECISIONS
-
+PRECISIONS = ["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 DATASETS = ("oxford_iiit_pet", "synthetic")
 
 
@@ -110,6 +112,28 @@ def parse_flags(script, limits, arguments=None):
         flags.dataset = str(Path(os.path.expanduser(flags.dataset)).resolve())
     flags.script = script["__file__"]
     return flags
+
+
+def answer_early():
+    """Answer --help and refuse flags of the script before TensorFlow is imported, which takes long.
+
+    Read from the script's text, as far as that goes: the limits of its own flags come later.
+    """
+    path = getattr(sys.modules["__main__"], "__file__", None) or ""
+    with contextlib.suppress(OSError, SyntaxError, ValueError):  # not one of ours, or edited freely
+        source = Path(path).read_text(encoding="utf-8")
+        if "common.launch(main)" not in source:
+            return
+        tree = ast.parse(source)
+        lines = [node for node in tree.body if isinstance(node, ast.Assign)]
+        found = {
+            node.targets[0].id: ast.literal_eval(node.value)
+            for node in lines
+            if isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper()
+        }
+        script = {"__doc__": ast.get_docstring(tree), "__file__": path} | found
+        own = {name.lower() for name, value in found.items() if type(value) in (int, float)}
+        parse_flags(script, dict.fromkeys(own - {*SHARED_LIMITS}, (-math.inf, math.inf)))
 
 
 def refuse(message):

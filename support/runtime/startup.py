@@ -1,6 +1,7 @@
 """The frame around a script: a quiet import of TensorFlow, and errors told in a line or two."""
 
 import contextlib
+import errno
 import logging
 import os
 import signal
@@ -8,20 +9,10 @@ import sys
 import traceback
 import warnings
 
+from support.runtime import flags
+from support.runtime.details import quiet, write_details
 
-@contextlib.contextmanager
-def quiet(*descriptors):
-    """Discard what C++ code prints for a while: 1 is its output, 2 its errors."""
-    kept, nowhere = [os.dup(number) for number in descriptors], os.open(os.devnull, os.O_WRONLY)
-    for number in descriptors:
-        os.dup2(nowhere, number)
-    try:
-        yield
-    finally:
-        for number, before in zip(descriptors, kept, strict=True):
-            os.dup2(before, number)
-            os.close(before)
-        os.close(nowhere)
+flags.answer_early()
 
 
 # TensorFlow and JAX read these when they are imported.
@@ -68,6 +59,12 @@ def use_known_defaults():
     devices.optimize_for_cpu()
 
 
+_WHY = {
+    errno.ENOSPC: "The disk is full. ",
+    errno.EDQUOT: "Your share of the disk is full. ",
+    errno.ENOENT: "Was a folder deleted? ",
+    errno.EROFS: "The disk takes no more files. ",
+}
 _GO_ON = "The same command, given again, goes on after the last finished epoch."
 
 
@@ -96,6 +93,8 @@ def launch(main):
     try:
         _explain_errors(main, go_on, smaller)
     except BaseException as error:
+        if isinstance(error, UserError) and error.__cause__:
+            error.code = f"{error.code} ({write_details(error)})"
         if _has_peers():
             _exit_at_once(error)
         raise
@@ -110,7 +109,8 @@ def _explain_errors(main, go_on, smaller):
     try:
         main()
     except OSError as error:
-        raise UserError(f"{error}\nIs the disk full, or a folder gone? {go_on}") from error
+        why = _WHY.get(error.errno, "")
+        raise UserError(f"{error}\n{why}{go_on}") from error
     except Exception as error:
         full = isinstance(error, MemoryError | tf.errors.ResourceExhaustedError)
         if full or any(words in str(error) for words in ("RESOURCE_EXHAUSTED", "out of memory")):

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import time
 from datetime import datetime
 from pathlib import Path
@@ -51,19 +52,49 @@ def finish(folder, held):
 def find_unfinished(parent, used):
     """The newest run below a folder that was cut short, and that had the same settings.
 
+    A run goes on with another patch of Python or another number of CPU cores, too, which can change
+    the last digits, and this is said. What keeps the newest one from going on is said as well.
+
     Returns:
         Path and lock of its folder, or (None, None).
     """
+    is_newest = True
     for path in sorted(parent.glob("*/hyperparameters.json"), reverse=True):
         folder = path.parent
         with contextlib.suppress(OSError, ValueError):  # a foreign file, or a folder not ours
-            same = json.loads(path.read_text(encoding="utf-8")) == used
-            if same and not (folder / "metrics.json").exists() and (held := lock(folder)):
+            different = differences(json.loads(path.read_text(encoding="utf-8")), used)
+            if (folder / "metrics.json").exists() or not (held := lock(folder)):
+                continue
+            words = ", ".join(f"{name} {now}, was {was}" for name, was, now in different[:3])
+            if all(_rounded(name, was) == _rounded(name, now) for name, was, now in different):
                 # Once more: its owner may have finished it just before letting go.
                 if not (folder / "metrics.json").exists():
+                    if different:
+                        print(f"Goes on with {words}: its last digits may be others for it.")
                     return folder, held
-                held.close()
+            elif is_newest:
+                print(f"{folder} was cut short and does not go on: {words}")
+            is_newest = False
+            held.close()
     return None, None
+
+
+def differences(before, after):
+    """List of (name, before, after) of the settings, dicts for JSON, that are not the same."""
+    before, after = ({**used, **used.get("versions", {})} for used in (before, after))
+    names = [name for name in before | after if name != "versions"]
+    return [
+        (name, before.get(name), after.get(name))
+        for name in names
+        if before.get(name) != after.get(name)
+    ]
+
+
+def _rounded(name, setting):
+    """A setting without what changes the last bits of a result at most."""
+    if name == "device" and str(setting).startswith("CPU with "):
+        return "CPU"
+    return str(setting).rpartition(".")[0] if name == "python" else setting
 
 
 def new_folder(parent):

@@ -1,0 +1,40 @@
+"""What a short message leaves out, in a file that the message names."""
+
+import contextlib
+import os
+import tempfile
+import traceback
+from pathlib import Path
+
+_held_back = []
+
+
+@contextlib.contextmanager
+def quiet(*descriptors):
+    """Hold back what C++ code prints for a while: 1 is its output, 2 its errors."""
+    kept = [os.dup(number) for number in descriptors]
+    with tempfile.TemporaryFile() as file:
+        for number in descriptors:
+            os.dup2(file.fileno(), number)
+        try:
+            yield
+        finally:
+            for number, before in zip(descriptors, kept, strict=True):
+                os.dup2(before, number)
+                os.close(before)
+            file.seek(0)
+            _held_back.append(file.read().decode(errors="replace"))
+
+
+def write_details(error=None):
+    """Write the traceback of an error and all that was held back; return "details: PATH".
+
+    Args:
+        error: an exception, with those that led to it; None if there is none.
+    """
+    path = Path(tempfile.gettempdir(), f"segmentation-{os.getpid()}.txt")
+    told = traceback.format_exception(error) if error else []
+    with contextlib.suppress(OSError):  # a full disk must not hide what went wrong
+        path.write_text("".join([*told, "\nHeld back before:\n", *_held_back]), encoding="utf-8")
+        return f"details: {path}"
+    return "no details: they could not be written"
