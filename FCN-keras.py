@@ -173,8 +173,7 @@ def main():
             "fc_filters": range(1, 8193),
         },
     )
-    if flags.predict:
-        common.predict("fcn", flags)
+    if common.use_trained_model("fcn", flags):  # for --predict and --export
         return
     if not flags.decoder_epochs + flags.fine_tune_epochs:
         common.refuse("--decoder-epochs and --fine-tune-epochs are both 0")

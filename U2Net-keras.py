@@ -175,8 +175,7 @@ def main():
         globals(),
         {"image_size": range(64, 2049, 32), "variant": [*_ENCODER], "side_weight": (0.0, 100.0)},
     )
-    if flags.predict:
-        common.predict("u2net", flags)
+    if common.use_trained_model("u2net", flags):  # for --predict and --export
         return
     common.set_up(flags)
     data = common.load_data(flags)

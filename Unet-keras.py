@@ -100,8 +100,7 @@ def main():
     flags = common.parse_flags(
         globals(), {"image_size": range(32, 2049, 16), "base_filters": range(1, 513)}
     )
-    if flags.predict:
-        common.predict("unet", flags)
+    if common.use_trained_model("unet", flags):  # for --predict and --export
         return
     common.set_up(flags)
     data = common.load_data(flags)

@@ -18,7 +18,7 @@ from support.data.prepared import prepare
 from support.data.synthetic import load_synthetic
 from support.data.tiles import Tiles
 from support.inference.evaluation import class_iou, evaluate, predict_classes
-from support.inference.label_photos import label_photos
+from support.inference.label_photos import use_model
 from support.inference.model_file import in_float32
 from support.inference.overlay import lay_over, legend
 from support.runtime import distributed, network
@@ -215,8 +215,7 @@ def segmentation_loss(y_true, logits):
 
     Args:
         y_true: integer (N, H, W, 1), class ids; `VOID` pixels (255) do not count.
-        logits: float (N, H, W, C), two classes or more. Of probabilities in float32 a pixel that
-            is surely wrong would have no gradient.
+        logits: float (N, H, W, C). Their softmax would do, but for pixels that are surely wrong.
 
     Returns:
         float (N,), one loss per picture, whose mean is that of the pictures not void all over. Dice
@@ -348,8 +347,8 @@ def plot_predictions(path, model, data, ious, title, rows=6):
     write(path, figure.savefig)
 
 
-def predict(network, flags):
-    """Write masks for the photos that `--predict` names, as `label_photos` describes."""
+def use_trained_model(network, flags):
+    """Do what `--predict` or `--export` asks for, if either is given; return whether one was."""
 
     def preprocess(photo, size, value_range):
         image = read_image(photo, size, values=value_range)
@@ -357,4 +356,4 @@ def predict(network, flags):
             image, _ = resize(image, image[..., :1], size)
         return normalize(image, None)[0].numpy()
 
-    label_photos(network, flags, preprocess)
+    return use_model(network, flags, preprocess)

@@ -41,7 +41,7 @@ def finish_run(
 
 @pytest.fixture
 def predict(tmp_path, monkeypatch):
-    """Call `common.predict` in an empty folder, in which there is a run if the test made none."""
+    """Call `common.use_trained_model` in an empty folder, in which there is a run if the test made none."""
     monkeypatch.chdir(tmp_path)
     flags = {"model": "", "output": "out"}
     flags |= dict.fromkeys(("probabilities", "mirrored", "overwrite"), False)
@@ -49,8 +49,8 @@ def predict(tmp_path, monkeypatch):
     def call(*photos, fit="tiles", **changed):
         if not Path("runs").exists():
             finish_run(RUN, fit)
-        wanted = {"predict": [*map(str, photos)], "runs_dir": "runs"}
-        common.predict("unet", SimpleNamespace(**flags | wanted | changed))
+        wanted = {"predict": [*map(str, photos)], "runs_dir": "runs", "export": ""}
+        common.use_trained_model("unet", SimpleNamespace(**flags | wanted | changed))
 
     return call
 
@@ -197,22 +197,20 @@ def test_mirrored_is_the_mean_of_the_photo_and_its_mirror_image(predict, fit):
     np.testing.assert_allclose(mean, (there + turned[:, ::-1]) / 2, atol=1e-5)
 
 
-KINDS = [("gray.png", "L"), ("gray.jpg", "L"), ("bit.png", "1"), ("sixteen.png", "I;16")]
+KINDS = [("gray.png", "L"), ("gray.jpg", "L"), ("bit.png", "1")]
 KINDS += [("a.png", "RGBA"), ("a.webp", "RGBA"), ("palette.gif", "P"), ("print.tif", "CMYK")]
 
 
 @pytest.mark.parametrize(("name", "mode"), KINDS)
 def test_photos_of_all_kinds_of_pixels_are_understood(predict, name, mode):
     """Black beside white or, where there are colors, red; what is clear counts as white."""
-    ids = np.full((16, 24), 1 if mode in ("L", "1", "I;16") else 2)
+    ids = np.full((16, 24), 1 if mode in ("L", "1") else 2)
     ids[:, :8] = 0
     image = Image.fromarray(PAINT[ids])
     if mode == "RGBA":
         image.putalpha(Image.fromarray(np.uint8([[255] * 16 + [0] * 8] * 16)))
         ids[:, 16:] = 1
-    elif mode == "I;16":
-        image = Image.fromarray(np.uint16(ids) * 65535)
-    (image if mode in (image.mode, "I;16") else image.convert(mode)).save(name)
+    (image if mode == image.mode else image.convert(mode)).save(name)
     predict(name)
     np.testing.assert_array_equal(mask_of(Path(name).stem), ids)
 

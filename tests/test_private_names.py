@@ -37,6 +37,13 @@ def test_a_private_name_is_there_with_the_parameters_it_had(name):
     assert found == parameters, f"Keras {keras.__version__} calls {name} with {found}: {why}"
 
 
+def test_a_backend_resizes_to_sizes_that_are_not_yet_known():
+    found = [*inspect.signature(keras.src.backend.image.resize).parameters]
+    wanted = {"images", "size", "interpolation", "data_format"}
+    why = "support/inference/export.py calls it: U2-Net could not be exported"
+    assert wanted <= {*found}, f"Keras {keras.__version__} resizes with {found}: {why}"
+
+
 def test_muon_keeps_what_its_steps_are_made_of():
     optimizer = keras.optimizers.Muon()
     names = ("momentums", "adam_velocities", "lr_adjust", "adam_beta_1", "adam_beta_2", "epsilon")

@@ -55,7 +55,16 @@ def test_every_flag_it_names_exists(path):
     constants = re.findall(r"^([A-Z][A-Z_]+) = ", scripts, re.MULTILINE)
     known = {one.lower().replace("_", "-") for one in constants}
     known |= {f"no-{one}" for one in known}
-    known |= {"help", "predict", "model", "output", "overwrite", "probabilities", "mirrored"}
+    known |= {
+        "help",
+        "predict",
+        "export",
+        "model",
+        "output",
+        "overwrite",
+        "probabilities",
+        "mirrored",
+    }
     known |= {"nodes", "ntasks-per-node", "gpus-per-node", "xla"}  # of SLURM and JAX
     assert flags <= known
     assert len(flags) > 15

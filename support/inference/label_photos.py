@@ -6,7 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from support.data.image_io import read_image
-from support.inference.model_file import load_model
+from support.inference.export import export_model
+from support.inference.model_file import find_model, load_model
 from support.inference.overlay import draw_overlay, mask_image, set_figure_font
 from support.inference.photo_paths import find_photos, plan_jobs
 from support.inference.sliding_window import predict_in_tiles
@@ -21,6 +22,19 @@ import tensorflow as tf
 _BATCH_SIZE = 8  # photos at once,
 _BATCH_PIXELS = 30_000_000  # unless they are large
 _BAND_VALUES = 2**24  # probabilities at once, where they are resized
+
+
+def use_model(network, flags, preprocess):
+    """Do what `flags.predict` or `flags.export` asks for; return whether there was anything to do.
+
+    Args:
+        network, flags, preprocess: as for `label_photos`; `flags` has `export`, too.
+    """
+    if flags.predict:
+        label_photos(network, flags, preprocess)
+    if flags.export:
+        export_model(network, flags)
+    return bool(flags.predict or flags.export)
 
 
 def label_photos(network, flags, preprocess):
@@ -38,7 +52,7 @@ def label_photos(network, flags, preprocess):
         UserError: there is no model or no room; or, after all others are done, a photo that
             could not be read or was left alone because its results are there.
     """
-    path = _find_model(network, flags)
+    path = find_model(network, flags)
     print(f"Model: {path}")
     model, facts = load_model(path)
     output, problems = Path(os.path.expanduser(flags.output)), []
@@ -55,18 +69,6 @@ def label_photos(network, flags, preprocess):
     print(f"{labelled} of {len(photos)} photos are labelled in {output}")
     if problems:
         raise UserError("\n".join(problems))
-
-
-def _find_model(network, flags):
-    """Return the Path of the model that `--model` names, or of the newest finished run."""
-    if flags.model:
-        path = Path(os.path.expanduser(flags.model))
-        return path / "model.keras" if path.is_dir() else path
-    parent = Path(os.path.expanduser(flags.runs_dir)) / network
-    finished = sorted(parent.glob("*/metrics.json"))
-    if not finished:
-        raise UserError(f"There is no finished run in {parent}: train first, or give --model FILE")
-    return finished[-1].with_name("model.keras")
 
 
 def _with_mirror_image(model):

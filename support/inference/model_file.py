@@ -1,7 +1,9 @@
 """`model.keras`, with what it takes to use it: its classes, and how pictures were fitted."""
 
 import json
+import os
 import zipfile
+from pathlib import Path
 
 from support.runtime.devices import JIT_COMPILE
 from support.runtime.flags import PRECISIONS
@@ -38,6 +40,22 @@ def in_float32(model):
     copy = keras.models.model_from_json(config)
     copy.set_weights(model.get_weights())
     return copy
+
+
+def find_model(network, flags):
+    """Return the Path of the model that `--model` names, or of the newest finished run.
+
+    Raises:
+        UserError: there is no finished run.
+    """
+    if flags.model:
+        path = Path(os.path.expanduser(flags.model))
+        return path / "model.keras" if path.is_dir() else path
+    parent = Path(os.path.expanduser(flags.runs_dir)) / network
+    finished = sorted(parent.glob("*/metrics.json"))
+    if not finished:
+        raise UserError(f"There is no finished run in {parent}: train first, or give --model FILE")
+    return finished[-1].with_name("model.keras")
 
 
 def load_model(path):

@@ -9,6 +9,7 @@ import re
 import sys
 from pathlib import Path
 
+EXPORTS = ["onnx", "litert", "saved_model"]
 PRECISIONS = ["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 DATASETS = ("oxford_iiit_pet", "synthetic")
 
@@ -35,7 +36,7 @@ SHARED_LIMITS = {
     "batch_norm_momentum": (0.0, 0.999),
 }
 
-# Flags that go with --predict: default and help.
+# Flags that go with --predict, the first of them with --export, too: default and help.
 _WITH_PREDICT = {
     "model": ("", "the model to use, a file or a run's folder (default: the newest finished run)"),
     "output": ("predictions", "folder of the masks and overlays (default: predictions)"),
@@ -66,8 +67,9 @@ def parse_flags(script, limits, arguments=None):
 
     Returns:
         argparse.Namespace with an attribute for each constant, in lower case; `script`, the path
-        of the script; and `predict`, a list of photos, which is empty in a training. If it is
-        not, also `model`, `output`, `probabilities`, `mirrored` and `overwrite`.
+        of the script; `predict`, a list of photos, and `export`, a format, both of which are empty
+        in a training. If `export` is not, also `model`; if `predict` is not, also `model`,
+        `output`, `probabilities`, `mirrored` and `overwrite`.
 
     Raises:
         SystemExit: status 2 and one line on stderr, for an unknown flag, a refused value or a
@@ -93,17 +95,26 @@ def parse_flags(script, limits, arguments=None):
     group.add_argument(
         "--predict", nargs="+", default=[], metavar="PHOTO", help="photos or folders"
     )
+    group.add_argument(
+        "--export", default="", metavar="FORMAT", help=f"write the model as {', '.join(EXPORTS)}"
+    )
     for name, (default, about) in _WITH_PREDICT.items():
         kind = {"action": "store_true"} if default is False else {"metavar": ""}
         group.add_argument(_flag(name), default=default, help=about, **kind)
     flags = parser.parse_args(arguments)
     for name, (default, _) in _WITH_PREDICT.items() if not flags.predict else ():
+        if name == "model" and flags.export:
+            continue
         if vars(flags).pop(name) != default:
             refuse(f"{_flag(name)} goes with --predict, and there is none")
+    if flags.export and (flags.predict or flags.export not in EXPORTS):
+        refuse(f"--export {flags.export} takes one of {', '.join(EXPORTS)}, without --predict")
     for name in (*_NEEDED, *re.findall(r"\bflags\.(\w+)", source)):
         if name not in flags:
             refuse(f"the constant {name.upper()}, a number or text, is missing in the script")
-    if flags.predict:  # which needs no dataset, and a model knows what it was trained on
+    if (
+        flags.predict or flags.export
+    ):  # which needs no dataset, and a model knows what it was trained on
         limits["dataset"] = str
     for name, value in vars(flags).items():
         if wanted := _refusal(value, limits.get(name)):

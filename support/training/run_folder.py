@@ -3,7 +3,6 @@
 import contextlib
 import json
 import os
-import re
 import time
 from datetime import datetime
 from pathlib import Path

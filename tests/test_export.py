@@ -1,0 +1,95 @@
+"""Trained models for programs without Keras say what they said in Keras."""
+
+import importlib
+import json
+from types import SimpleNamespace
+
+import common
+from support.inference import export
+from support.inference.export import export_model
+from support.inference.model_file import save_model
+from support.runtime.startup import UserError
+
+import keras
+import numpy as np
+import pytest
+
+u2net = importlib.import_module("U2Net-keras")
+CLASSES = [{"name": "sky", "color": "#010203"}, {"name": "r\u00f6ad", "color": "#040506"}]
+FACTS = {"image_size": 64, "fit": "resize", "classes": CLASSES, "value_range": None}
+
+
+@pytest.fixture(scope="module")
+def nested(tmp_path_factory):
+    """A block of U2-Net, open to any size, with the upsampling that Keras alone cannot export."""
+    inputs = keras.Input((None, None, 3), name="image")
+    x = u2net.rsu(inputs, 5, 4, 8, 0.9)
+    x = keras.layers.Conv2D(2, 1)(u2net.upsample(x[:, ::4, ::4], 4))
+    model = keras.Model(inputs, keras.layers.Softmax(name="probabilities")(x))
+    folder = tmp_path_factory.mktemp("runs") / "u2net" / "2026-01-31_12-00-00"
+    folder.mkdir(parents=True)
+    save_model(model, FACTS, folder / "model.keras")
+    (folder / "metrics.json").write_text("{}")
+    return folder
+
+
+def flags(folder, kind):
+    return SimpleNamespace(export=kind, predict=[], model="", runs_dir=str(folder.parent.parent))
+
+
+@pytest.mark.parametrize("kind", ["onnx", "litert", "saved_model"])
+def test_what_is_exported_gives_the_probabilities_of_keras(nested, capsys, kind):
+    assert common.use_trained_model("u2net", flags(nested, kind))
+    path = nested / export.FORMATS[kind][1]
+    told = capsys.readouterr().out.splitlines()[-1]
+    assert told.startswith(f"{path}: differs from Keras by ")
+    assert float(told.split(" by ")[1].split()[0]) < 1e-5
+    model = keras.models.load_model(nested / "model.keras")
+    assert export._difference(model, path, kind, (3, 96, 128, 3)) < 1e-5
+    before = path.stat()
+    with pytest.raises(UserError, match="is there already"):
+        export_model("u2net", flags(nested, kind))
+    assert path.stat() == before
+    assert not [*nested.glob("unfinished*")]
+
+
+def test_onnx_has_names_for_all_that_is_open_and_knows_the_classes(nested):
+    import onnx
+
+    if not (nested / "model.onnx").exists():
+        export_model("u2net", flags(nested, "onnx"))
+    found = onnx.load(nested / "model.onnx")
+    for value, name, last in (
+        (found.graph.input[0], "image", 3),
+        (found.graph.output[0], "probabilities", 2),
+    ):
+        assert value.name == name
+        *sides, channels = value.type.tensor_type.shape.dim
+        assert [side.dim_param for side in sides] == ["batch", "height", "width"]
+        assert channels.dim_value == last
+    known = {entry.key: json.loads(entry.value) for entry in found.metadata_props}
+    assert known == FACTS
+
+
+def test_what_says_something_else_than_keras_is_not_kept(nested, monkeypatch, tmp_path):
+    model = keras.models.load_model(nested / "model.keras")
+    folder = tmp_path / "u2net" / "1"
+    folder.mkdir(parents=True)
+    save_model(model, FACTS, folder / "model.keras")
+    (folder / "metrics.json").write_text("{}")
+    monkeypatch.setattr(export, "_difference", lambda *_: np.nan)
+    with pytest.raises(UserError, match="differs from Keras by nan in probability"):
+        export_model("u2net", flags(folder, "saved_model"))
+    assert sorted(path.name for path in folder.iterdir()) == ["metrics.json", "model.keras"]
+
+
+def test_a_missing_converter_is_asked_for(nested, monkeypatch):
+    monkeypatch.setattr(export.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="needs tf2onnx and onnx: pip install tf2onnx onnx"):
+        export_model("u2net", flags(nested, "onnx"))
+
+
+def test_another_backend_is_told(nested, monkeypatch):
+    monkeypatch.setattr(export, "BACKEND", "jax")
+    with pytest.raises(UserError, match="takes Keras on TensorFlow, this is Keras on jax"):
+        export_model("u2net", flags(nested, "onnx"))
