@@ -17,8 +17,8 @@ from support.data.image_io import VOID, read_image
 from support.data.prepared import prepare
 from support.data.synthetic import load_synthetic
 from support.data.tiles import Tiles
+from support.inference.commands import use_model
 from support.inference.evaluation import class_iou, evaluate, predict_classes
-from support.inference.label_photos import use_model
 from support.inference.model_file import in_float32
 from support.inference.overlay import lay_over, legend
 from support.runtime import distributed, network

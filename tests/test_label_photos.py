@@ -41,7 +41,7 @@ def finish_run(
 
 @pytest.fixture
 def predict(tmp_path, monkeypatch):
-    """Call `common.use_trained_model` in an empty folder, in which there is a run if the test made none."""
+    """Call `use_trained_model` in an empty folder, with a run in it if the test made none."""
     monkeypatch.chdir(tmp_path)
     flags = {"model": "", "output": "out"}
     flags |= dict.fromkeys(("probabilities", "mirrored", "overwrite"), False)
@@ -129,6 +129,13 @@ def test_an_overlay_shows_the_photo_the_classes_and_a_legend_of_those_there(pred
     dark, bright, red = map(tuple, COLORS_RGB.tolist())
     assert {dark, bright} < below  # the third class is not there
     assert red not in below
+
+
+@pytest.mark.parametrize(("side", "told"), [(300, True), (60, False)])
+def test_a_photo_of_many_tiles_has_a_bar_of_its_own(predict, capsys, side, told):
+    draw("large.png", stripes(side, side))
+    predict("large.png")
+    assert ("324/324" in capsys.readouterr().out) == told
 
 
 @pytest.mark.parametrize("fit", ["tiles", "resize"])

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from support.data.image_io import read_image
-from support.inference.export import export_model
 from support.inference.model_file import find_model, load_model
 from support.inference.overlay import draw_overlay, mask_image, set_figure_font
 from support.inference.photo_paths import find_photos, plan_jobs
@@ -22,19 +21,6 @@ import tensorflow as tf
 _BATCH_SIZE = 8  # photos at once,
 _BATCH_PIXELS = 30_000_000  # unless they are large
 _BAND_VALUES = 2**24  # probabilities at once, where they are resized
-
-
-def use_model(network, flags, preprocess):
-    """Do what `flags.predict` or `flags.export` asks for; return whether there was anything to do.
-
-    Args:
-        network, flags, preprocess: as for `label_photos`; `flags` has `export`, too.
-    """
-    if flags.predict:
-        label_photos(network, flags, preprocess)
-    if flags.export:
-        export_model(network, flags)
-    return bool(flags.predict or flags.export)
 
 
 def label_photos(network, flags, preprocess):
@@ -121,7 +107,10 @@ def _label(jobs, predict_batch, preprocess, facts, keep_probabilities, problems)
         for batch in _batches(filter(None, map_ahead(load, jobs, threads))):
             loaded, images, inputs = zip(*batch, strict=True)
             if tiled:
-                bands = [predict_in_tiles(predict_batch, image, size) for image in inputs]
+                bands = (
+                    predict_in_tiles(predict_batch, image, size, on_batch=_tell_of_tiles())
+                    for image in inputs
+                )
                 finished = map(finish, loaded, images, bands)
             else:
                 probabilities = predict_batch(np.stack(inputs))
@@ -129,6 +118,19 @@ def _label(jobs, predict_batch, preprocess, facts, keep_probabilities, problems)
                 finished = threads.map(finish, loaded, images, bands)
             labelled += sum(finished)
     return labelled
+
+
+def _tell_of_tiles(many=200):
+    """An `on_batch` of `predict_in_tiles` that shows a bar for a picture of many tiles."""
+    bar = None
+
+    def tell(done, count):
+        nonlocal bar
+        if count >= many:
+            bar = bar or keras.utils.Progbar(count, verbose=VERBOSE, unit_name="tile")
+            bar.update(done)
+
+    return tell
 
 
 def _batches(photos):

@@ -5,7 +5,7 @@ from support.data.tiles import cut_out, starts
 import numpy as np
 
 
-def predict_in_tiles(predict_batch, image, size, batch_size=8):
+def predict_in_tiles(predict_batch, image, size, batch_size=8, on_batch=None):
     """Compute the class probabilities of a whole picture from overlapping tiles.
 
     Args:
@@ -13,6 +13,7 @@ def predict_in_tiles(predict_batch, image, size, batch_size=8):
         image: float32 (H, W, 3).
         size: side of a tile, pixels; each overlaps the next by half or more.
         batch_size: tiles at once.
+        on_batch: callable that is told how many tiles are done, and how many there are.
 
     Yields:
         float32 (h, W, C): bands of the picture, from top to bottom, so that memory is needed for
@@ -44,4 +45,6 @@ def predict_in_tiles(predict_batch, image, size, batch_size=8):
                 band_top = top
             weighted[:, left : left + size] += probabilities * bell
             weights[:, left : left + size] += bell
+        if on_batch:
+            on_batch(begin + len(batch), len(origins))
     yield (weighted / weights)[: height - band_top, :width]
