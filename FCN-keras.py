@@ -28,6 +28,7 @@ VGG-16 that starts at random so is every convolution; all upsampling is learned;
 import os
 
 import common  # first: it quiets TensorFlow's import
+from support.training.own_run import is_run
 from support.training.published import open_vgg16
 
 import keras
@@ -42,7 +43,7 @@ FIT = "resize"  # resize squeezes a picture into that square; tiles cuts squares
 BATCH_SIZE = 8  # pictures per step
 PRECISION = "auto"  # auto: mixed where it is faster; or float32, mixed_bfloat16, mixed_float16
 SEED = 1  # same seed, same result
-PRETRAINED = "imagenet"  # encoder weights: imagenet, none, or the path of a notop weights file
+PRETRAINED = "imagenet"  # weights to begin with: imagenet, none, or a path: a notop file, or a run
 DECODER_EPOCHS = 10  # stage one: passes with the encoder frozen, unless it is random
 FINE_TUNE_EPOCHS = 10  # stage two: passes with all of the network in training
 PATIENCE = 0  # stop a stage after so many epochs without a better validation mean IoU; 0 never
@@ -65,7 +66,7 @@ def load_vgg16(pretrained, batch_norm_momentum=BATCH_NORM_MOMENTUM):
     arXiv:1502.03167, who put it before the ReLU).
 
     Args:
-        pretrained: "imagenet", "none" for random weights, or the path of a weights file.
+        pretrained: "imagenet", "none" for random weights, or the path of a weights file or a run.
         batch_norm_momentum: share of the old in its moving averages, 0 to 1.
 
     Returns:
@@ -84,8 +85,8 @@ def load_vgg16(pretrained, batch_norm_momentum=BATCH_NORM_MOMENTUM):
         norm = layers.BatchNormalization(momentum=batch_norm_momentum, name=f"{layer.name}_norm")
         return norm(x)
 
-    vgg16 = open_vgg16(pretrained)
-    if pretrained == "none":
+    vgg16, is_normalized = open_vgg16(pretrained)
+    if is_normalized:
         vgg16 = keras.models.clone_model(vgg16, call_function=normalized)
     pools = [vgg16.get_layer(f"block{number}_pool").output for number in (3, 4, 5)]
     return keras.Model(vgg16.input, pools, name="vgg16")
@@ -165,7 +166,6 @@ def main():
         globals(),
         {
             "image_size": range(32, 2049, 32),
-            "pretrained": str,
             "decoder_epochs": range(100_001),
             "fine_tune_epochs": range(100_001),
             "fine_tune_learning_rate": (1e-8, 1.0),
@@ -177,8 +177,8 @@ def main():
         return
     if not flags.decoder_epochs + flags.fine_tune_epochs:
         common.refuse("--decoder-epochs and --fine-tune-epochs are both 0")
-    if flags.pretrained not in ("imagenet", "none") and not os.path.isfile(flags.pretrained):
-        common.refuse(f"--pretrained {flags.pretrained} is neither imagenet, none nor a file")
+    if flags.pretrained not in ("imagenet", "none") and not os.path.exists(flags.pretrained):
+        common.refuse(f"--pretrained {flags.pretrained} is neither imagenet, none nor a path")
     common.set_up(flags)
     data = common.load_data(flags)
     model = build_model(
@@ -189,6 +189,8 @@ def main():
         dropout=flags.dropout,
         batch_norm_momentum=flags.batch_norm_momentum,
     )
+    if is_run(flags.pretrained):
+        common.begin_with_run(model, flags.pretrained, data.class_names)
     run = common.Run("fcn", flags, data)
     optimizer = common.Muon if flags.pretrained == "none" else keras.optimizers.Adam
     stages = (

@@ -22,6 +22,7 @@ position of En_4's features, at 1/8 of the size, gather from all others. `--help
 """
 
 import common  # first: it quiets TensorFlow's import
+from support.training import published_u2net
 
 import keras
 from keras import layers
@@ -37,11 +38,15 @@ SEED = 1  # same seed, same result
 EPOCHS = 20  # passes over the training pictures
 PATIENCE = 0  # stop after so many epochs without a better validation mean IoU; 0 never stops
 VARIANT = "full"  # full (44 million weights) or lite (1.1 million), the paper's U2-Net-dagger
+PRETRAINED = "none"  # weights to begin with: none, published, or a path: u2net.onnx, or a run
 SELF_ATTENTION = False  # relate the features of all positions at 1/8 of the size
 SIDE_WEIGHT = 1.0  # of each side output in the loss; the fused output weighs 1
 LEARNING_RATE = 5e-3  # peak of the cosine schedule
 AUGMENTATION = 0.5  # strength of the random changes to training pictures; 0 for none
 BATCH_NORM_MOMENTUM = 0.9  # the default 0.99 lags behind on short trainings
+
+# The published network was trained on pictures less this mean, divided by this deviation.
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 # Table 1 of the paper, stage by stage: depth of the RSU, middle and output channels.
 _ENCODER = {
@@ -141,7 +146,10 @@ def build_model(
         keras.Model, float32 RGB (N, H, W, 3) in [0, 1] to a list of logits (N, H, W, num_classes),
         whose softmax are the probabilities of the classes: fused, then side 1 to 6.
     """
-    inputs = x = keras.Input((image_size, image_size, 3), name="image")
+    inputs = keras.Input((image_size, image_size, 3), name="image")
+    x = layers.Normalization(mean=_MEAN, variance=[deviation**2 for deviation in _DEVIATION])(
+        inputs
+    )
     *encoder, deepest = _ENCODER[variant]
     skips = []
     for depth, middle, filters in encoder:
@@ -175,6 +183,8 @@ def main():
         globals(),
         {"image_size": range(64, 2049, 32), "variant": [*_ENCODER], "side_weight": (0.0, 100.0)},
     )
+    if (flags.predict or flags.export) and flags.pretrained != PRETRAINED:
+        flags.model = published_u2net.save_published(build_model(None, flags.variant, 2), flags)
     if common.use_trained_model("u2net", flags):  # for --predict and --export
         return
     common.set_up(flags)
@@ -185,6 +195,7 @@ def main():
         self_attention=flags.self_attention,
         batch_norm_momentum=flags.batch_norm_momentum,
     )
+    published_u2net.begin_with_u2net(model, flags, data)
     schedule = common.warmup_cosine(flags.learning_rate, len(data.train) * flags.epochs)
     model.compile(
         optimizer=common.Muon(schedule),

@@ -37,6 +37,7 @@ FIT = "resize"  # resize squeezes a picture into that square; tiles cuts squares
 BATCH_SIZE = 8  # pictures per step
 PRECISION = "auto"  # auto: mixed where it is faster; or float32, mixed_bfloat16, mixed_float16
 SEED = 1  # same seed, same result
+PRETRAINED = "none"  # weights to begin with: none, or the folder of an earlier run
 EPOCHS = 40  # passes over the training pictures
 PATIENCE = 0  # stop after so many epochs without a better validation mean IoU; 0 never stops
 LEARNING_RATE = 2e-2  # peak of the cosine schedule
@@ -110,6 +111,7 @@ def main():
         dropout=flags.dropout,
         batch_norm_momentum=flags.batch_norm_momentum,
     )
+    common.begin_with_run(model, flags.pretrained, data.class_names)
     schedule = common.warmup_cosine(flags.learning_rate, len(data.train) * flags.epochs)
     model.compile(
         optimizer=common.Muon(schedule),

@@ -24,6 +24,7 @@ SHARED_LIMITS = {
     "dataset": _dataset_refusal,
     "fit": ["resize", "tiles"],
     "precision": PRECISIONS,
+    "pretrained": str,
     "data_dir": str,
     "runs_dir": str,
     "batch_size": range(1, 4097),

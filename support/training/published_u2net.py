@@ -1,0 +1,192 @@
+"""The published U2-Net: its file, its way into our network, and its batch normalization."""
+
+import hashlib
+import importlib.util
+import os
+import re
+import socket
+from pathlib import Path
+
+from support.data.classes import COLORS
+from support.inference.model_file import save_model
+from support.runtime import distributed
+from support.runtime.network import check_network
+from support.runtime.startup import UserError, reason
+from support.training.own_run import begin_with_run, is_run
+from support.training.published import keras_cache
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+_FOLDER = "https://github.com/danielgatis/rembg/releases/download/v0.0.0"
+_FILES = {  # by variant: the name of the file, and its MD5
+    "full": ("u2net.onnx", "60024c5c889badc19c04ad937298a77b"),
+    "lite": ("u2netp.onnx", "8e83ca70e441ab06c318d82300c84806"),
+}
+_HEADS = 7  # convolutions that put out scores, the last ones of a U2-Net
+
+
+def begin_with_u2net(model, flags, data):
+    """Give a U2-Net the weights that `flags.pretrained` names.
+
+    Args:
+        model: keras.Model of `U2Net-keras.py`.
+        flags: Namespace with `pretrained`: "none", "published", an ONNX file or a run; `variant`.
+        data: `Data` to train on.
+
+    Raises:
+        UserError: they cannot be had, or are of another network.
+    """
+    if is_run(flags.pretrained):
+        begin_with_run(model, flags.pretrained, data.class_names)
+    elif flags.pretrained != "none":
+        put_u2net(model, open_u2net(flags.pretrained, flags.variant), flags.pretrained)
+        unfold(model, data.train)
+        print(f"Begins with {flags.pretrained}: all but the {_HEADS} heads, which are new")
+
+
+def open_u2net(pretrained, variant):
+    """The convolutions of a U2-Net that rembg distributes, with batch normalization folded in.
+
+    Args:
+        pretrained: "published", or the path of an ONNX file.
+        variant: "full" or "lite".
+
+    Returns:
+        list of (kernel (height, width, in, out), bias (out,)), float32, in the order of the paper's
+        Fig. 5: encoder, decoder, side outputs 1 to 6, fusion.
+
+    Raises:
+        UserError: the `onnx` package is missing, or the file cannot be downloaded or read.
+    """
+    if not importlib.util.find_spec("onnx"):
+        raise UserError(f"--pretrained {pretrained} needs onnx: pip install onnx")
+    import onnx  # here, because nothing else needs it
+
+    name = _FILES[variant][0]
+    try:
+        path = _download(variant) if pretrained == "published" else pretrained
+        graph = onnx.load(path).graph
+        arrays = {array.name: onnx.numpy_helper.to_array(array) for array in graph.initializer}
+        found = [node.input for node in graph.node if node.op_type == "Conv"]
+        return [(arrays[kernel].transpose(2, 3, 1, 0), arrays[bias]) for _, kernel, bias in found]
+    except Exception as error:
+        raise UserError(
+            f"--pretrained {pretrained}: {reason(error)}\nPut {name} of rembg's release v0.0.0 "
+            f"into {keras_cache()}, or give its path"
+        ) from error
+
+
+def _download(variant):
+    """Path of a published file: that of rembg, if it is on this machine, else in Keras' cache."""
+    name, md5 = _FILES[variant]
+    of_rembg = Path(os.environ.get("U2NET_HOME", "~/.u2net")).expanduser() / name
+    for path in (of_rembg, keras_cache() / name):
+        if path.is_file() and hashlib.md5(path.read_bytes()).hexdigest() == md5:
+            return path
+    check_network(f"{_FOLDER}/{name}")
+    socket.setdefaulttimeout(15)
+    try:
+        return keras.utils.get_file(name, f"{_FOLDER}/{name}", file_hash=md5, cache_subdir="models")
+    finally:
+        socket.setdefaulttimeout(None)
+
+
+def put_u2net(model, convolutions, pretrained, with_heads=False):
+    """Put what `open_u2net` returned into a U2-Net; its batch normalization then changes nothing.
+
+    Args:
+        model: keras.Model of `U2Net-keras.py`.
+        convolutions: list of (kernel, bias).
+        pretrained: str, named in errors.
+        with_heads: also take the published heads, in a model of the two classes background and
+            object: the sigmoid of a logit z is the softmax of 0 and z.
+
+    Raises:
+        UserError: they are of another network or variant.
+    """
+    own = sorted((layer for layer in model.layers if type(layer) is layers.Conv2D), key=_creation)
+    shapes = [tuple(layer.kernel.shape) for layer in own]
+    found = [kernel.shape for kernel, _ in convolutions]
+    for number, (wanted, given) in enumerate(zip(shapes[:-_HEADS], found, strict=False)):
+        if wanted != given:
+            raise UserError(
+                f"--pretrained {pretrained} is of another network or --variant: convolution "
+                f"{number + 1} is {given}, expected was {wanted}"
+            )
+    if len(found) != len(shapes):
+        raise UserError(
+            f"--pretrained {pretrained} has {len(found)} convolutions, expected were {len(shapes)}"
+        )
+    if with_heads:
+        for number in range(-_HEADS, 0):
+            kernel, bias = convolutions[number]
+            fused = number == -1  # it weighs the logits of background and object of each side
+            kernel = np.repeat(kernel, 2, axis=2) * np.tile([0, 1], 6)[:, None] if fused else kernel
+            convolutions[number] = kernel * np.float32([0, 1]), bias * np.float32([0, 1])
+    count = len(own) if with_heads else -_HEADS
+    for layer, weights in zip(own[:count], convolutions[:count], strict=True):
+        layer.set_weights(weights)
+    for norm in _norms(model):
+        channels = norm.gamma.shape
+        scale = np.full(channels, np.sqrt(1 + norm.epsilon))
+        norm.set_weights([scale, np.zeros(channels), np.zeros(channels), np.ones(channels)])
+
+
+def _creation(layer):
+    """Sorts convolutions as they were made: Keras numbers those without a name of their own."""
+    number = int(re.search(r"\d*$", layer.name)[0] or 0)
+    return layer.name.startswith("scores"), layer.name == "scores", number
+
+
+def _norms(model):
+    return [layer for layer in model.layers if type(layer) is layers.BatchNormalization]
+
+
+def unfold(model, pictures, batches=4):
+    """Give batch normalization the statistics of pictures, without a change of what a model says.
+
+    Folded into convolutions, it left a network that in training would normalize by each batch what
+    was normalized already. With the mean and variance of what comes in, gamma sqrt(variance +
+    epsilon) and beta the mean, it changes nothing again, in training nearly nothing.
+
+    Args:
+        model: keras.Model in which batch normalization changes nothing.
+        pictures: tf.data.Dataset of batches of float32 (N, H, W, 3) and masks.
+        batches: how many to look at.
+
+    Raises:
+        UserError: other processes train, too.
+    """
+    if distributed.process_count() > 1:
+        raise UserError("--pretrained published takes one process; --pretrained RUN takes several")
+    norms = _norms(model)
+    moments = [
+        ops.concatenate([ops.mean(norm.input, (0, 1, 2)), ops.mean(norm.input**2, (0, 1, 2))])
+        for norm in norms
+    ]
+    measure = keras.Model(model.input, moments)
+    seen = [measure(images) for images, *_ in pictures.take(batches).as_numpy_iterator()]
+    for norm, *found in zip(norms, *seen, strict=True):
+        mean, square = np.split(np.mean([*map(ops.convert_to_numpy, found)], axis=0), 2)
+        variance = np.maximum(square - mean**2, 0)
+        norm.set_weights([np.sqrt(variance + norm.epsilon), mean, mean, variance])
+
+
+def save_published(model, flags):
+    """Write the published U2-Net as `model.keras`, for --predict and --export; return its path.
+
+    Args:
+        model: keras.Model of `U2Net-keras.py` with two classes.
+        flags: Namespace with `pretrained`, `variant` and `runs_dir`.
+    """
+    put_u2net(model, open_u2net(flags.pretrained, flags.variant), flags.pretrained, with_heads=True)
+    softmax = layers.Softmax(name="probabilities")(model.outputs[0])
+    folder = Path(os.path.expanduser(flags.runs_dir)) / "published"
+    folder.mkdir(parents=True, exist_ok=True)
+    classes = [{"name": "background", "color": "#000000"}, {"name": "object", "color": COLORS[0]}]
+    facts = {"image_size": 320, "fit": "resize", "classes": classes, "value_range": None}
+    path = folder / f"u2net-{flags.variant}.keras"
+    save_model(keras.Model(model.input, softmax, name=model.name), facts, path)
+    return str(path)
