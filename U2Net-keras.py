@@ -184,7 +184,7 @@ def main():
         {"image_size": range(64, 2049, 32), "variant": [*_ENCODER], "side_weight": (0.0, 100.0)},
     )
     if (flags.predict or flags.export) and flags.pretrained != PRETRAINED:
-        flags.model = published_u2net.save_published(build_model(None, flags.variant, 2), flags)
+        published_u2net.use_published(build_model(None, flags.variant, 2), flags)
     if common.use_trained_model("u2net", flags):  # for --predict and --export
         return
     common.set_up(flags)

@@ -1,0 +1,227 @@
+"""Weights to begin with: the published U2-Net out of its file, and runs of one's own."""
+
+import hashlib
+import http.server
+import importlib
+import threading
+from types import SimpleNamespace
+
+import common
+from support.inference.model_file import save_model
+from support.runtime.startup import UserError
+from support.training import published_u2net
+from support.training.own_run import begin_with_run
+from support.training.published_u2net import _creation, open_u2net, put_u2net, unfold
+
+import keras
+import numpy as np
+import onnx
+import pytest
+import tensorflow as tf
+
+u2net, unet = (importlib.import_module(f"{name}-keras") for name in ("U2Net", "Unet"))
+IMAGES = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)
+
+
+def layers_of(model, kind):
+    return sorted((layer for layer in model.layers if type(layer) is kind), key=_creation)
+
+
+@pytest.fixture(scope="module")
+def folded(tmp_path_factory):
+    """A U2-Net lite of one class with normalization of its own, and its file with that folded in.
+
+    Returns:
+        keras.Model to logits; Path of an ONNX file that has the convolutions in order.
+    """
+    rng = np.random.default_rng(0)
+    model = u2net.build_model(variant="lite", num_classes=1)
+    convolutions = layers_of(model, keras.layers.Conv2D)
+    norms = layers_of(model, keras.layers.BatchNormalization)
+    nodes, arrays = [], []
+    for number, layer in enumerate(convolutions):
+        kernel, bias = layer.get_weights()
+        bias = rng.normal(0, 0.1, bias.shape)
+        layer.set_weights([kernel, bias])
+        if number < len(norms):
+            gamma, beta, mean = rng.normal([[1], [0], [0]], 0.2, (3, len(bias)))
+            variance = rng.uniform(0.5, 2, len(bias))
+            norms[number].set_weights([gamma, beta, mean, variance])
+            scale = gamma / np.sqrt(variance + norms[number].epsilon)
+            kernel, bias = kernel * scale, (bias - mean) * scale + beta
+        names = f"k{number}", f"b{number}"
+        for name, array in zip(names, (kernel.transpose(3, 2, 0, 1), bias), strict=True):
+            arrays.append(onnx.numpy_helper.from_array(np.float32(array), name))
+        nodes.append(onnx.helper.make_node("Conv", [f"x{number}", *names], [f"x{number + 1}"]))
+    graph = onnx.helper.make_graph(nodes, "u2net", [], [], arrays)
+    path = tmp_path_factory.mktemp("u2net") / "u2netp.onnx"
+    onnx.save(onnx.helper.make_model(graph), path)
+    return model, path
+
+
+def test_background_and_object_have_the_probabilities_of_the_published_sigmoid(folded, tmp_path):
+    """The sigmoid of a logit z is the softmax of 0 and z."""
+    one_class, path = folded
+    flags = SimpleNamespace(pretrained=str(path), variant="lite", runs_dir=str(tmp_path))
+    published_u2net.use_published(u2net.build_model(variant="lite", num_classes=2), flags)
+    model = keras.models.load_model(flags.model)
+    wanted = keras.ops.sigmoid(one_class(IMAGES)[0])
+    np.testing.assert_allclose(model(IMAGES)[..., 1:], wanted, atol=1e-5)
+
+
+def test_unfolding_changes_nothing_and_in_training_next_to_nothing(folded):
+    _, path = folded
+    model = u2net.build_model(variant="lite", num_classes=3)
+    put_u2net(model, open_u2net(str(path), "lite"), str(path))
+    before = model(IMAGES)[0]
+    unfold(model, tf.data.Dataset.from_tensors((IMAGES, IMAGES)))
+    np.testing.assert_allclose(model(IMAGES)[0], before, atol=1e-4)
+    spread = np.std(before)
+    assert np.abs(model(IMAGES, training=True)[0] - before).mean() < 0.05 * spread
+    (first, *_) = layers_of(model, keras.layers.BatchNormalization)
+    features = keras.Model(model.input, first.input)(IMAGES).numpy()
+    np.testing.assert_allclose(first.moving_mean, features.mean((0, 1, 2)), atol=1e-5)
+    np.testing.assert_allclose(first.moving_variance, features.var((0, 1, 2)), rtol=1e-3)
+
+
+def test_new_heads_are_left_as_they_were_made(folded):
+    _, path = folded
+    model = u2net.build_model(variant="lite", num_classes=3)
+    heads = [layer for layer in model.layers if layer.name.startswith("scores")]
+    before = [layer.get_weights()[0] for layer in heads]
+    put_u2net(model, open_u2net(str(path), "lite"), str(path))
+    assert len(heads) == 7
+    for layer, kernel in zip(heads, before, strict=True):
+        np.testing.assert_array_equal(layer.get_weights()[0], kernel)
+
+
+def test_a_file_of_another_network_is_refused(folded, tmp_path):
+    _, path = folded
+    model = u2net.build_model(variant="full")
+    with pytest.raises(UserError, match=r"--variant: convolution 2 is \(3, 3, 64, 16\), expected"):
+        put_u2net(model, open_u2net(str(path), "full"), str(path))
+    short = onnx.load(path)
+    del short.graph.node[100:]
+    onnx.save(short, tmp_path / "short.onnx")
+    model = u2net.build_model(variant="lite")
+    with pytest.raises(UserError, match="has 100 convolutions, expected were 119"):
+        put_u2net(model, open_u2net(str(tmp_path / "short.onnx"), "lite"), "short.onnx")
+    (tmp_path / "broken.onnx").write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(UserError, match=r"broken.onnx: .*\nPut u2netp.onnx of rembg's release"):
+        open_u2net(str(tmp_path / "broken.onnx"), "lite")
+
+
+def test_a_missing_package_is_asked_for(monkeypatch):
+    monkeypatch.setattr(published_u2net.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="--pretrained published needs onnx: pip install onnx"):
+        open_u2net("published", "lite")
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A web server on loopback in place of rembg's release, and empty caches."""
+    folder = tmp_path / "release"
+    folder.mkdir()
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments):
+            super().__init__(*arguments, directory=folder)
+
+        def log_message(self, *arguments):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{running.server_port}"
+        monkeypatch.setattr(published_u2net, "_FOLDER", url)
+        monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+        monkeypatch.setenv("U2NET_HOME", str(tmp_path / "rembg"))
+        yield folder
+        running.shutdown()
+
+
+def test_the_published_file_is_downloaded_once_and_checked(folded, server, tmp_path, monkeypatch):
+    _, path = folded
+    (server / "u2netp.onnx").write_bytes(path.read_bytes())
+    md5 = hashlib.md5(path.read_bytes()).hexdigest()
+    monkeypatch.setitem(published_u2net._FILES, "lite", ("u2netp.onnx", md5))
+    assert len(open_u2net("published", "lite")) == 119
+    (server / "u2netp.onnx").write_bytes(b"another")
+    assert len(open_u2net("published", "lite")) == 119  # from the cache
+    (tmp_path / "keras" / "models" / "u2netp.onnx").unlink()
+    with pytest.raises(UserError, match="hash"):
+        open_u2net("published", "lite")
+    (tmp_path / "rembg").mkdir()
+    (tmp_path / "rembg" / "u2netp.onnx").write_bytes(path.read_bytes())
+    assert len(open_u2net("published", "lite")) == 119  # rembg has it already
+
+
+def earlier_run(folder, classes=("a", "b", "c"), **options):
+    """A run's folder with a model of random weights."""
+    model = unet.build_model(base_filters=2, num_classes=len(classes), **options)
+    for weight in model.weights:
+        weight.assign(np.random.default_rng(0).normal(0, 1, weight.shape))
+    names = [{"name": name, "color": "#000000"} for name in classes]
+    folder.mkdir(parents=True)
+    outputs = keras.layers.Softmax(name="probabilities")(model.output)
+    whole = keras.Model(model.input, outputs)
+    facts = {"image_size": 64, "fit": "resize", "classes": names, "value_range": None}
+    save_model(whole, facts, folder / "model.keras")
+    return model
+
+
+@pytest.mark.parametrize("named", ["run", "run/model.keras"])
+def test_a_run_goes_on_from_the_weights_of_another(tmp_path, capsys, named):
+    earlier = earlier_run(tmp_path / "run")
+    model = unet.build_model(base_filters=2)
+    common.begin_with_run(model, str(tmp_path / named), ("a", "b", "c"))
+    np.testing.assert_array_equal(model(IMAGES), earlier(IMAGES))
+    assert capsys.readouterr().out == f"Begins with {tmp_path / named}\n"
+
+
+@pytest.mark.parametrize("classes", [("a", "b"), ("a", "b", "d")])
+def test_what_puts_out_other_classes_begins_anew(tmp_path, capsys, classes):
+    earlier = earlier_run(tmp_path / "run")
+    model = unet.build_model(base_filters=2, num_classes=len(classes))
+    heads = model.get_layer("scores").get_weights()
+    begin_with_run(model, str(tmp_path / "run"), classes)
+    assert "anew, for other classes: scores" in capsys.readouterr().out
+    for kept, found in zip(heads, model.get_layer("scores").get_weights(), strict=True):
+        np.testing.assert_array_equal(kept, found)
+    below = [keras.Model(m.input, m.get_layer("scores").input)(IMAGES) for m in (earlier, model)]
+    np.testing.assert_array_equal(*below)
+
+
+def test_a_run_of_another_network_or_width_is_refused(tmp_path):
+    earlier_run(tmp_path / "run")
+    wider = unet.build_model(base_filters=4)
+    with pytest.raises(UserError, match=r"width: its batch_norm\S* is \(2,\), here it is \(4,\)"):
+        begin_with_run(wider, str(tmp_path / "run"), ("a", "b", "c"))
+    other = u2net.build_model(variant="lite")
+    with pytest.raises(UserError, match="is of another network: only one has"):
+        begin_with_run(other, str(tmp_path / "run"), ("a", "b", "c"))
+    with pytest.raises(UserError, match="There is no model"):
+        begin_with_run(wider, str(tmp_path / "none.keras"), ("a", "b", "c"))
+    with pytest.raises(UserError, match="neither none nor the folder of a run"):
+        begin_with_run(wider, "imagenet", ("a", "b", "c"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pretrained", ["none", "imagenet"])
+def test_fcn_goes_on_from_a_run_with_normalization_in_its_encoder_or_without(tmp_path, pretrained):
+    fcn = importlib.import_module("FCN-keras")
+    path = pretrained
+    if pretrained == "imagenet":
+        path = str(tmp_path / "vgg16.weights.h5")
+        keras.applications.VGG16(include_top=False, weights=None).save_weights(path)
+    options = {"fc_filters": 8, "num_classes": 2}
+    earlier = fcn.build_model(pretrained=path, **options)
+    names = [{"name": name, "color": "#000000"} for name in ("a", "b")]
+    whole = keras.Model(earlier.input, keras.layers.Softmax()(earlier.output))
+    facts = {"image_size": 64, "fit": "resize", "classes": names, "value_range": None}
+    save_model(whole, facts, tmp_path / "model.keras")
+    model = fcn.build_model(pretrained=str(tmp_path), **options)
+    begin_with_run(model, str(tmp_path), ("a", "b"))
+    assert model.count_params() == earlier.count_params()
+    for weight, wanted in zip(model.get_weights(), earlier.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, wanted)
