@@ -157,7 +157,7 @@ def test_trains_and_goes_on_on_another_backend(tmp_path, pets, backend):
     """Killed after an epoch and started again, it ends as one that was left in peace."""
     if not importlib.util.find_spec(backend):
         pytest.skip(f"{backend} is not installed")
-    flags = ["--data-dir", pets, *SMALL, "--base-filters", "2", "--epochs", "4"]
+    flags = ["--data-dir", pets, *SMALL, "--base-filters", "2", "--epochs", "3"]
     process = run_script("Unet-keras", *flags, cwd=tmp_path, backend=backend)
     assert (process.returncode, process.stderr) == (0, "")
     finished = finished_run(tmp_path / "runs", "unet")
@@ -167,7 +167,7 @@ def test_trains_and_goes_on_on_another_backend(tmp_path, pets, backend):
 
     (tmp_path / "again").mkdir()
     process = start_script("Unet-keras", *flags, cwd=tmp_path / "again", backend=backend)
-    wait_for_epochs(process, tmp_path / "again" / "runs", 2, moment=0)
+    wait_for_epochs(process, tmp_path / "again" / "runs", 1, moment=0)
     process.kill()
     process.communicate()
     process = run_script("Unet-keras", *flags, cwd=tmp_path / "again", backend=backend)
