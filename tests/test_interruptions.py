@@ -31,7 +31,8 @@ pytestmark = pytest.mark.slow
 def test_killed_at_random_and_started_again_it_ends_as_undisturbed(run, pets, tmp_path):
     """kill -9 in the first epoch, in the second, and while it evaluates.
 
-    One network of one stage and the one of two: the third shares all that goes on. That two runs of the same seed are the same, bit for bit, is shown by the way.
+    One network of one stage and the one of two: the third shares all that goes on. That two runs
+    of the same seed are the same, bit for bit, is shown by the way.
     """
     script, flags = NETWORKS[run.network]
     arguments = [script, "--data-dir", pets, *SMALL, *flags]
