@@ -40,7 +40,7 @@ def unet(size, **more):
 def fcn(size, frozen):
     with tempfile.TemporaryDirectory() as folder:  # with ImageNet's weights it would take as long
         weights = f"{folder}/vgg16.weights.h5"
-        open_vgg16("none").save_weights(weights)
+        open_vgg16("none")[0].save_weights(weights)
         build_model = importlib.import_module("FCN-keras").build_model
         model = build_model(image_size=size, pretrained=weights)
     model.get_layer("vgg16").trainable = not frozen
