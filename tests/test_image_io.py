@@ -241,6 +241,12 @@ def test_a_fourth_band_is_opacity_only_if_a_tiff_says_so(tmp_path, extra, wanted
     assert read_image(path).tolist() == np.array(wanted).tolist()
 
 
+@pytest.mark.parametrize(("extra", "wanted"), [([0], 10), ([2], 255)])
+def test_a_second_band_is_opacity_only_if_a_tiff_says_so(tmp_path, extra, wanted):
+    path = tiff(tmp_path / "a.tif", np.uint8([[(10, 0)]]), photometric=1, extra=extra)
+    assert read_image(path).tolist() == [[[wanted] * 3]]
+
+
 def test_of_a_tiff_that_is_not_read_it_is_told_what_it_has(tmp_path):
     path = tiff(tmp_path / "a.tif", np.zeros((2, 3, 12), int), photometric=1, bits=16)
     assert refused(read_image, path).startswith("is a TIFF of 12 bands of 16 bits; taken are")

@@ -5,13 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 from support.data import labelme, mask_io
-from support.data.classes import (
-    CLASS_FILES,
-    class_colors,
-    example,
-    hex_color,
-    read_classes,
-)
+from support.data.classes import CLASS_FILES, class_colors, example, hex_color, read_classes
 from support.data.dataset import Source, Split, stamp_of
 from support.data.folder_splits import find_splits
 from support.data.folder_summary import (
@@ -25,12 +19,7 @@ from support.data.folder_summary import (
     warnings,
 )
 from support.data.folder_survey import Survey
-from support.data.image_io import (
-    VOID,
-    ColoredMask,
-    picture_size,
-    read_image,
-)
+from support.data.image_io import VOID, ColoredMask, picture_size, read_image
 from support.data.mask_values import find_meaning
 
 import numpy as np

@@ -78,8 +78,8 @@ def read_image(path, at_least=None, page=None, values=None):
             than 8 bits, a sign or a fraction: what is between is scaled, what is beyond is cut.
             None for pictures of 8 bits.
 
-    Gray and palette pictures become colored, what is transparent becomes white. A fourth band of
-    a TIFF that is not declared as opacity is left out.
+    Gray and palette pictures become colored, what is transparent becomes white. A last band of a
+    TIFF that is not declared as opacity is left out.
 
     Returns:
         uint8 (H, W, 3).
@@ -101,8 +101,8 @@ def read_image(path, at_least=None, page=None, values=None):
             image.draft(None, (2 * at_least, 2 * at_least))
         opaque = image.format == "TIFF" and not {*image.tag_v2.get(EXTRA_SAMPLES, ())} & {1, 2}
         ImageOps.exif_transpose(image, in_place=True)  # decodes it, too
-        if opaque and image.mode == "RGBA":
-            image = Image.fromarray(np.asarray(image)[..., :3])
+        if opaque and image.mode in ("RGBA", "LA"):
+            image = image.convert(image.mode[:-1])
         if image.mode == "La":  # which Pillow cannot take to RGBA at once
             image = image.convert("LA")
         if image.mode in ("LA", "PA", "RGBa") or "transparency" in image.info:
