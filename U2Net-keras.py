@@ -45,8 +45,7 @@ LEARNING_RATE = 5e-3  # peak of the cosine schedule
 AUGMENTATION = 0.5  # strength of the random changes to training pictures; 0 for none
 BATCH_NORM_MOMENTUM = 0.9  # the default 0.99 lags behind on short trainings
 
-# The published network was trained on pictures less this mean, divided by this deviation.
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pictures
 
 # Table 1 of the paper, stage by stage: depth of the RSU, middle and output channels.
 _ENCODER = {
@@ -131,25 +130,25 @@ def build_model(
     num_classes=3,
     self_attention=SELF_ATTENTION,
     batch_norm_momentum=BATCH_NORM_MOMENTUM,
+    normalize_input=False,
 ):
     """U2-Net, as in Fig. 5 and Table 1 of the paper, with seven outputs for deep supervision.
 
     Args:
         image_size: side of the input, pixels, a multiple of 32; None for any sides.
         variant: "full" or "lite".
-        num_classes: classes to tell apart. With 1, the paper's logit of a sigmoid, it is built but
-            not trained: `segmentation_loss` takes two or more.
+        num_classes: classes to tell apart; 1, the paper's, is built but not trained here.
         self_attention: whether the features of En_4 attend to each other.
         batch_norm_momentum: share of the old in the moving averages, 0 to 1.
+        normalize_input: by ImageNet's mean and deviation, which the published weights need.
 
     Returns:
         keras.Model, float32 RGB (N, H, W, 3) in [0, 1] to a list of logits (N, H, W, num_classes),
         whose softmax are the probabilities of the classes: fused, then side 1 to 6.
     """
     inputs = keras.Input((image_size, image_size, 3), name="image")
-    x = layers.Normalization(mean=_MEAN, variance=[deviation**2 for deviation in _DEVIATION])(
-        inputs
-    )
+    normalize = layers.Normalization(mean=_MEAN, variance=[d**2 for d in _DEVIATION])
+    x = normalize(inputs) if normalize_input else inputs
     *encoder, deepest = _ENCODER[variant]
     skips = []
     for depth, middle, filters in encoder:
@@ -184,7 +183,8 @@ def main():
         {"image_size": range(64, 2049, 32), "variant": [*_ENCODER], "side_weight": (0.0, 100.0)},
     )
     if (flags.predict or flags.export) and flags.pretrained != PRETRAINED:
-        published_u2net.use_published(build_model(None, flags.variant, 2), flags)
+        model = build_model(variant=flags.variant, num_classes=2, normalize_input=True)
+        published_u2net.use_published(model, flags)
     if common.use_trained_model("u2net", flags):  # for --predict and --export
         return
     common.set_up(flags)
@@ -194,6 +194,7 @@ def main():
         num_classes=len(data.class_names),
         self_attention=flags.self_attention,
         batch_norm_momentum=flags.batch_norm_momentum,
+        normalize_input=published_u2net.is_normalized(flags.pretrained),
     )
     published_u2net.begin_with_u2net(model, flags, data)
     schedule = common.warmup_cosine(flags.learning_rate, len(data.train) * flags.epochs)

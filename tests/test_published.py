@@ -35,7 +35,7 @@ def folded(tmp_path_factory):
         keras.Model to logits; Path of an ONNX file that has the convolutions in order.
     """
     rng = np.random.default_rng(0)
-    model = u2net.build_model(variant="lite", num_classes=1)
+    model = u2net.build_model(variant="lite", num_classes=1, normalize_input=True)
     convolutions = layers_of(model, keras.layers.Conv2D)
     norms = layers_of(model, keras.layers.BatchNormalization)
     nodes, arrays = [], []
@@ -63,7 +63,8 @@ def test_background_and_object_have_the_probabilities_of_the_published_sigmoid(f
     """The sigmoid of a logit z is the softmax of 0 and z."""
     one_class, path = folded
     flags = SimpleNamespace(pretrained=str(path), variant="lite", runs_dir=str(tmp_path))
-    published_u2net.use_published(u2net.build_model(variant="lite", num_classes=2), flags)
+    two_classes = u2net.build_model(variant="lite", num_classes=2, normalize_input=True)
+    published_u2net.use_published(two_classes, flags)
     model = keras.models.load_model(flags.model)
     wanted = keras.ops.sigmoid(one_class(IMAGES)[0])
     np.testing.assert_allclose(model(IMAGES)[..., 1:], wanted, atol=1e-5)
@@ -204,6 +205,16 @@ def test_a_run_of_another_network_or_width_is_refused(tmp_path):
         begin_with_run(wider, str(tmp_path / "none.keras"), ("a", "b", "c"))
     with pytest.raises(UserError, match="neither none nor the folder of a run"):
         begin_with_run(wider, "imagenet", ("a", "b", "c"))
+
+
+@pytest.mark.parametrize("normalize_input", [True, False])
+def test_a_run_says_whether_its_network_normalizes_pictures(tmp_path, normalize_input):
+    model = u2net.build_model(variant="lite", normalize_input=normalize_input)
+    facts = {"image_size": 64, "fit": "resize", "classes": [], "value_range": None}
+    save_model(keras.Model(model.input, model.outputs[0]), facts, tmp_path / "model.keras")
+    assert published_u2net.is_normalized(str(tmp_path)) == normalize_input
+    assert not published_u2net.is_normalized("none")
+    assert published_u2net.is_normalized("published")
 
 
 @pytest.mark.slow

@@ -22,6 +22,11 @@ def has_layer(pretrained, name):
     return any(layer.name == name for layer in _weighted(_load(pretrained)[0]))
 
 
+def has_kind(pretrained, kind):
+    """Whether the model of a run has a layer of a kind, a class of Keras."""
+    return any(isinstance(layer, kind) for layer in _load(pretrained)[0].layers)
+
+
 def begin_with_run(model, pretrained, class_names):
     """Give a model the weights of an earlier run, but for what puts out other classes.
 

@@ -1,4 +1,4 @@
-"""The published U2-Net: its file, its way into our network, and its batch normalization."""
+"""The published U2-Net: its file, its way into our network, its batch normalization."""
 
 import hashlib
 import importlib.util
@@ -12,7 +12,7 @@ from support.inference.model_file import save_model
 from support.runtime import distributed
 from support.runtime.network import check_network
 from support.runtime.startup import UserError, reason
-from support.training.own_run import begin_with_run, is_run
+from support.training.own_run import begin_with_run, has_kind, is_run
 from support.training.published import keras_cache
 
 import keras
@@ -24,8 +24,15 @@ _FILES = {  # by variant: the name of the file, and its MD5
     "full": ("u2net.onnx", "60024c5c889badc19c04ad937298a77b"),
     "lite": ("u2netp.onnx", "8e83ca70e441ab06c318d82300c84806"),
 }
-_HIGHEST_RATE = 2e-3  # with Muon; 5e-3, which is best from nothing, scored 0.04 less
+_HIGHEST_RATE = 2e-3  # 5e-3, which is best from nothing, scored 0.04 less
 _HEADS = 7  # convolutions that put out scores, the last ones of a U2-Net
+
+
+def is_normalized(pretrained):
+    """Whether weights expect pictures normalized by ImageNet's mean and deviation."""
+    if is_run(pretrained):
+        return has_kind(pretrained, layers.Normalization)
+    return pretrained != "none"
 
 
 def begin_with_u2net(model, flags, data):
@@ -55,8 +62,7 @@ def open_u2net(pretrained, variant):
     """The convolutions of a U2-Net that rembg distributes, with batch normalization folded in.
 
     Args:
-        pretrained: "published", or the path of an ONNX file.
-        variant: "full" or "lite".
+        pretrained: "published", or the path of an ONNX file. variant: "full" or "lite".
 
     Returns:
         list of (kernel (height, width, in, out), bias (out,)), float32, in the order of the paper's
@@ -104,8 +110,7 @@ def put_u2net(model, convolutions, pretrained, with_heads=False):
     """Put what `open_u2net` returned into a U2-Net; its batch normalization then changes nothing.
 
     Args:
-        model: keras.Model of `U2Net-keras.py`.
-        convolutions: list of (kernel, bias).
+        model: keras.Model of `U2Net-keras.py`. convolutions: list of (kernel, bias).
         pretrained: str, named in errors.
         with_heads: also take the published heads, in a model of the two classes background and
             object: the sigmoid of a logit z is the softmax of 0 and z.
@@ -132,8 +137,7 @@ def put_u2net(model, convolutions, pretrained, with_heads=False):
             fused = number == -1  # it weighs the logits of background and object of each side
             kernel = np.repeat(kernel, 2, axis=2) * np.tile([0, 1], 6)[:, None] if fused else kernel
             convolutions[number] = kernel * np.float32([0, 1]), bias * np.float32([0, 1])
-    count = len(own) if with_heads else -_HEADS
-    for layer, weights in zip(own[:count], convolutions[:count], strict=True):
+    for layer, weights in [*zip(own, convolutions, strict=True)][: None if with_heads else -_HEADS]:
         layer.set_weights(weights)
     for norm in _norms(model):
         channels = norm.gamma.shape
@@ -154,9 +158,8 @@ def _norms(model):
 def unfold(model, pictures, batches=4):
     """Give batch normalization the statistics of pictures, without a change of what a model says.
 
-    Folded into convolutions, it left a network that in training would normalize by each batch what
-    was normalized already. With the mean and variance of what comes in, gamma sqrt(variance +
-    epsilon) and beta the mean, it changes nothing again, in training nearly nothing.
+    With the mean and variance of what comes in, gamma sqrt(variance + epsilon) and beta the mean,
+    it changes nothing, and in training, where it normalizes by each batch, nearly nothing.
 
     Args:
         model: keras.Model in which batch normalization changes nothing.
@@ -185,8 +188,7 @@ def use_published(model, flags):
     """Write the published U2-Net as `flags.model`, for --predict and --export.
 
     Args:
-        model: keras.Model of `U2Net-keras.py` with two classes.
-        flags: Namespace with `pretrained`, `variant` and `runs_dir`.
+        model: keras.Model of two classes. flags: with `pretrained`, `variant` and `runs_dir`.
     """
     put_u2net(model, open_u2net(flags.pretrained, flags.variant), flags.pretrained, with_heads=True)
     softmax = layers.Softmax(name="probabilities")(model.outputs[0])
@@ -194,6 +196,5 @@ def use_published(model, flags):
     folder.mkdir(parents=True, exist_ok=True)
     classes = [{"name": "background", "color": "#000000"}, {"name": "object", "color": COLORS[0]}]
     facts = {"image_size": 320, "fit": "resize", "classes": classes, "value_range": None}
-    path = folder / f"u2net-{flags.variant}.keras"
-    save_model(keras.Model(model.input, softmax, name=model.name), facts, path)
-    flags.model = str(path)
+    flags.model = str(folder / f"u2net-{flags.variant}.keras")
+    save_model(keras.Model(model.input, softmax, name=model.name), facts, flags.model)
