@@ -247,6 +247,13 @@ def test_a_second_band_is_opacity_only_if_a_tiff_says_so(tmp_path, extra, wanted
     assert read_image(path).tolist() == [[[wanted] * 3]]
 
 
+def test_a_band_that_is_declared_as_opacity_and_cannot_be_is_asked_about(tmp_path):
+    """tifffile declares any fourth band so, near infrared, too."""
+    infrared = np.random.default_rng(0).integers(0, 256, (20, 20, 4))
+    path = tiff(tmp_path / "a.tif", infrared, photometric=2, extra=[2])
+    assert "declares a band as opacity that hardly has 0 or 255" in refused(read_image, path)
+
+
 def test_of_a_tiff_that_is_not_read_it_is_told_what_it_has(tmp_path):
     path = tiff(tmp_path / "a.tif", np.zeros((2, 3, 12), int), photometric=1, bits=16)
     assert refused(read_image, path).startswith("is a TIFF of 12 bands of 16 bits; taken are")

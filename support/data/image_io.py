@@ -2,17 +2,16 @@
 
 import contextlib
 
+from support.data.wide_values import ORIENTATION, in_8_bits, is_wide, wide_values
 from support.runtime.startup import reason
 
 import numpy as np
-import tensorflow as tf
 from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 VOID = 255  # a mask's value for "ignore": neither trained on nor scored
 
 _PICTURES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp"}
 _SWAPPED = {5, 6, 7, 8}  # EXIF orientations that turn a picture by a quarter
-_ORIENTATION = 0x0112
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES_PER_PIXEL, EXTRA_SAMPLES = 258, 262, 277, 338  # of TIFF
 
 Image.MAX_IMAGE_PIXELS = None  # pictures are the user's own; the limit is against strangers'
@@ -31,7 +30,7 @@ def picture_size(path, page=None):
     """
     with opened(path, page) as image:
         width, height = image.size  # Pillow has turned that of a TIFF already
-        turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION) in _SWAPPED
+        turned = image.format != "TIFF" and image.getexif().get(ORIENTATION) in _SWAPPED
     return (width, height) if turned else (height, width)
 
 
@@ -56,9 +55,9 @@ def value_range(path, page=None):
         ValueError: as for `read_image`.
     """
     with opened(path, page) as image:
-        if not _is_wide(image):
+        if not is_wide(image):
             return None
-        values, _ = _wide_values(image)
+        values, _ = wide_values(image)
         if not np.isfinite(values).all():
             raise ValueError("has pixels that are no numbers")
     values = values.ravel()[:: 1 + values.size // 1_000_000]
@@ -89,8 +88,8 @@ def read_image(path, at_least=None, page=None, values=None):
             with the path.
     """
     with opened(path, page) as image:
-        if _is_wide(image):
-            image = _in_8_bits(image, values)
+        if is_wide(image):
+            image = in_8_bits(image, values)
         elif values:
             lowest, highest = values
             raise ValueError(
@@ -101,8 +100,14 @@ def read_image(path, at_least=None, page=None, values=None):
             image.draft(None, (2 * at_least, 2 * at_least))
         opaque = image.format == "TIFF" and not {*image.tag_v2.get(EXTRA_SAMPLES, ())} & {1, 2}
         ImageOps.exif_transpose(image, in_place=True)  # decodes it, too
-        if opaque and image.mode in ("RGBA", "LA"):
-            image = image.convert(image.mode[:-1])
+        if image.format == "TIFF" and image.mode in ("RGBA", "LA"):
+            clear, *_, solid = image.getchannel("A").histogram()
+            if opaque:
+                image = image.convert(image.mode[:-1])
+            elif clear + solid < image.width * image.height / 2:
+                raise ValueError(
+                    "declares a band as opacity that hardly has 0 or 255: leave it out"
+                )
         if image.mode == "La":  # which Pillow cannot take to RGBA at once
             image = image.convert("LA")
         if image.mode in ("LA", "PA", "RGBa") or "transparency" in image.info:
@@ -152,49 +157,14 @@ def _why_unidentified(path):
         tags.load(file)
         bands, bits = tags.get(SAMPLES_PER_PIXEL, 1), max(tags.get(BITS_PER_SAMPLE, (1,)))
         return (
-            f"is a TIFF of {bands} bands of {bits} bits; taken are 1 band, or 3 declared as RGB, "
+            f"is a TIFF of {bands} bands of {bits} bits; taken are 1 of up to 32, or 3 declared as RGB, "
             "with or without opacity: save these alone"
         )
     return "cannot identify its format"
-
-
-def _is_wide(image):
-    """Whether a picture's values have more than 8 bits, a sign or a fraction."""
-    if image.format == "PNG":
-        return "16" in str(image.tile[0][3]) if image.tile else image.mode.startswith("I")
-    return image.mode.startswith("I") or image.mode == "F"
-
-
-def _wide_values(image):
-    """Values (H, W) or (H, W, 3), and opacity in 8 bits, (H, W, 1), or (H, W, 0) without."""
-    if image.format == "PNG" and not image.mode.startswith("I"):  # Pillow keeps 8 of 16 bits
-        image.fp.seek(0)
-        values = tf.io.decode_png(image.fp.read(), dtype=tf.uint16).numpy()
-        colors = (values.shape[-1] - 1) // 2 * 2 + 1  # 1 of 2 channels, 3 of 4
-        opacity = (values[..., colors:] >> 8).astype(np.uint8)
-        return values[..., :colors].squeeze(-1) if colors == 1 else values[..., :colors], opacity
-    values = np.asarray(image)
-    return values, np.empty((*values.shape[:2], 0), np.uint8)
-
-
-def _in_8_bits(image, values):
-    """A picture with its values scaled to 8 bits, of Pillow's mode L, RGB or RGBA."""
-    if not values:
-        raise ValueError("has more than 8 bits a value, those to train on have 8; save it so")
-    (pixels, opacity), (lowest, highest) = _wide_values(image), values
-    scaled = (pixels.astype(np.float64) - lowest) * (255 / (highest - lowest))
-    scaled = np.rint(scaled.clip(0, 255)).astype(np.uint8)
-    if opacity.size:
-        colored = np.broadcast_to(np.atleast_3d(scaled), (*scaled.shape[:2], 3))
-        scaled = np.concatenate([colored, opacity], axis=-1)
-    result = Image.fromarray(scaled)
-    if turned := image.getexif().get(_ORIENTATION):
-        result.getexif()[_ORIENTATION] = turned
-    return result
 
 
 def upper_bits_alone(path, page=None):
     """Whether of 16 bits a value only the upper 8 are read: Pillow does so with TIFFs in color."""
     with opened(path, page) as image:
         bits = image.tag_v2.get(BITS_PER_SAMPLE, ()) if image.format == "TIFF" else ()
-        return not _is_wide(image) and max(bits, default=8) > 8
+        return not is_wide(image) and max(bits, default=8) > 8
