@@ -157,8 +157,8 @@ def _why_unidentified(path):
         tags.load(file)
         bands, bits = tags.get(SAMPLES_PER_PIXEL, 1), max(tags.get(BITS_PER_SAMPLE, (1,)))
         return (
-            f"is a TIFF of {bands} bands of {bits} bits; taken are 1 of up to 32, or 3 declared as RGB, "
-            "with or without opacity: save these alone"
+            f"is a TIFF of {bands} bands of {bits} bits; taken are 1 of up to 32, or 3 declared as "
+            "RGB, with or without opacity: save these alone"
         )
     return "cannot identify its format"
 
