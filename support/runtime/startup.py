@@ -61,7 +61,7 @@ def use_known_defaults():
 
 _WHY = {
     errno.ENOSPC: "The disk is full. ",
-    errno.EDQUOT: "Your share of the disk is full. ",
+    errno.EFBIG: "Files may not be as large here. ",
     errno.ENOENT: "Was a folder deleted? ",
     errno.EROFS: "The disk takes no more files. ",
 }
