@@ -167,7 +167,7 @@ def test_trains_and_goes_on_on_another_backend(tmp_path, pets, backend):
 
     (tmp_path / "again").mkdir()
     process = start_script("Unet-keras", *flags, cwd=tmp_path / "again", backend=backend)
-    wait_for_epochs(process, tmp_path / "again" / "runs", 1, moment=0)
+    wait_for_epochs(process, tmp_path / "again" / "runs", 2, moment=0)
     process.kill()
     process.communicate()
     process = run_script("Unet-keras", *flags, cwd=tmp_path / "again", backend=backend)
