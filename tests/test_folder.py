@@ -452,6 +452,13 @@ def test_where_a_split_is_missing_it_is_told_whence_it_is_taken(tmp_path, capsys
     assert "no folder for test" not in out
 
 
+def test_of_train_alone_it_is_told_that_both_others_are_cut_from_it(tmp_path, capsys):
+    load(draw(tmp_path / "train", 6).parent)
+    out = capsys.readouterr().out
+    for split in ("validation", "test"):
+        assert f"{tmp_path} has no folder for {split}: a tenth of train/ is kept for it\n" in out
+
+
 def test_void_without_a_color_is_not_taken_for_a_class(sound):
     write(sound, {"classes.txt": b"a\nb\nVoid\n"})
     (line,) = refusal(sound)

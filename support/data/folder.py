@@ -10,7 +10,6 @@ from support.data.dataset import Source, Split, stamp_of
 from support.data.folder_splits import find_splits
 from support.data.folder_summary import (
     different_palettes,
-    histogram,
     refuse,
     regroup,
     share_table,
@@ -19,7 +18,7 @@ from support.data.folder_summary import (
     warnings,
 )
 from support.data.folder_survey import Survey
-from support.data.image_io import VOID, ColoredMask, picture_size, read_image
+from support.data.image_io import VOID, ColoredMask, histogram, picture_size, read_image
 from support.data.mask_values import find_meaning
 
 import numpy as np

@@ -58,7 +58,7 @@ def find_splits(path, problems):
         pairs, words = find_pairs(path, problems)
         found = _from_lists(path, pairs, problems) or _from_names(pairs) or {"train": pairs}
     missing = [split for split in ("test", "validation") if split not in found]
-    if missing and len(found) > 1:
+    if any(folders.values()) or len(found) > 1:
         for split in reversed(missing):
             print(f"{path} has no folder for {split}: a tenth of train/ is kept for it")
     train = {name: (*pair, None) for name, pair in found["train"].items()}

@@ -6,7 +6,6 @@ from support.data.image_io import VOID
 from support.runtime.startup import UserError
 
 import numpy as np
-from PIL import Image
 
 
 def refuse(path, problems, most=5):
@@ -27,12 +26,6 @@ def refuse(path, problems, most=5):
         lines.append(f"{', '.join(names)}{more}{why}")
     more = [f"and {len(lines) - most} more like these"] if len(lines) > most else []
     raise UserError("\n  ".join([f"{path} cannot be trained on:", *lines[:most], *more]))
-
-
-def histogram(pixels):
-    """How often each value occurs in uint8 (H, W, channels): int64 (256,)."""
-    flat = Image.fromarray(pixels.reshape(len(pixels), -1))
-    return np.array(flat.histogram())  # four times as fast as bincount
 
 
 def regroup(counts, ids):

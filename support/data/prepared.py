@@ -15,7 +15,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from support.data.image_io import VOID
+from support.data.image_io import VOID, histogram
 from support.runtime.files import UNFINISHED, lock, write_json
 from support.runtime.fingerprint import fingerprint, versions
 from support.runtime.startup import VERBOSE, UserError
@@ -196,5 +196,5 @@ def _decode(decode, record, size, resize):
     if size:
         image, mask = resize(image, mask, size)
     if fact:
-        fact["kept"] = np.bincount(mask.ravel(), minlength=256)
+        fact["kept"] = histogram(mask)
     return np.concatenate([image, mask], axis=-1), fact

@@ -1,5 +1,6 @@
 """The published U2-Net: its file, its way into our network, its batch normalization."""
 
+import functools
 import hashlib
 import importlib.util
 import os
@@ -10,6 +11,7 @@ from pathlib import Path
 from support.data.classes import COLORS
 from support.inference.model_file import save_model
 from support.runtime import distributed
+from support.runtime.files import write
 from support.runtime.network import check_network
 from support.runtime.startup import UserError, reason
 from support.training.own_run import begin_with_run, has_kind, is_run
@@ -30,9 +32,8 @@ _HEADS = 7  # convolutions that put out scores, the last ones of a U2-Net
 
 def is_normalized(pretrained):
     """Whether weights expect pictures normalized by ImageNet's mean and deviation."""
-    if is_run(pretrained):
-        return has_kind(pretrained, layers.Normalization)
-    return pretrained != "none"
+    of_run = is_run(pretrained)
+    return has_kind(pretrained, layers.Normalization) if of_run else pretrained != "none"
 
 
 def begin_with_u2net(model, flags, data):
@@ -53,9 +54,7 @@ def begin_with_u2net(model, flags, data):
         unfold(model, data.train)
         print(f"Begins with {flags.pretrained}: all but the {_HEADS} heads, which are new")
         if flags.learning_rate > _HIGHEST_RATE:
-            print(
-                f"It forgets less below --learning-rate {_HIGHEST_RATE:g}: see Results in README.md"
-            )
+            print(f"With a --learning-rate of {_HIGHEST_RATE:g} or less it forgets less: README.md")
 
 
 def open_u2net(pretrained, variant):
@@ -75,7 +74,6 @@ def open_u2net(pretrained, variant):
         raise UserError(f"--pretrained {pretrained} needs onnx: pip install onnx")
     import onnx  # here, because nothing else needs it
 
-    name = _FILES[variant][0]
     try:
         path = _download(variant) if pretrained == "published" else pretrained
         graph = onnx.load(path).graph
@@ -84,8 +82,8 @@ def open_u2net(pretrained, variant):
         return [(arrays[kernel].transpose(2, 3, 1, 0), arrays[bias]) for _, kernel, bias in found]
     except Exception as error:
         raise UserError(
-            f"--pretrained {pretrained}: {reason(error)}\nPut {name} of rembg's release v0.0.0 "
-            f"into {keras_cache()}, or give its path"
+            f"--pretrained {pretrained}: {reason(error)}\nPut {_FILES[variant][0]} of rembg's "
+            f"release v0.0.0 into {keras_cache()}, or give its path"
         ) from error
 
 
@@ -192,9 +190,10 @@ def use_published(model, flags):
     """
     put_u2net(model, open_u2net(flags.pretrained, flags.variant), flags.pretrained, with_heads=True)
     softmax = layers.Softmax(name="probabilities")(model.outputs[0])
-    folder = Path(os.path.expanduser(flags.runs_dir)) / "published"
-    folder.mkdir(parents=True, exist_ok=True)
     classes = [{"name": "background", "color": "#000000"}, {"name": "object", "color": COLORS[0]}]
     facts = {"image_size": 320, "fit": "resize", "classes": classes, "value_range": None}
-    flags.model = str(folder / f"u2net-{flags.variant}.keras")
-    save_model(keras.Model(model.input, softmax, name=model.name), facts, flags.model)
+    path = Path(flags.runs_dir).expanduser() / "published" / f"u2net-{flags.variant}.keras"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    whole = keras.Model(model.input, softmax, name=model.name)
+    write(path, functools.partial(save_model, whole, facts))
+    flags.model = str(path)
