@@ -9,6 +9,7 @@ import os
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -28,6 +29,11 @@ import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 import tensorflow_datasets as tfds  # noqa: E402
 
+if "PYTEST_XDIST_WORKER" not in os.environ:  # processes on JAX share what XLA compiles, so far
+    _compiled = tempfile.TemporaryDirectory(prefix="compiled-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+
 startup.use_known_defaults()  # as `launch` does, without which many tests call `main`
 TRAIN_COUNT, TEST_COUNT = 40, 6
 # Small enough for seconds, large enough for all levels of every network.
@@ -39,6 +45,11 @@ NETWORKS = {
     "u2net": ("U2Net-keras", ["--variant", "lite", "--self-attention", "--epochs", "2"]),
     "fcn": ("FCN-keras", ["--pretrained", "none", "--fc-filters", "8", *STAGES]),
 }
+
+
+def pytest_xdist_auto_num_workers():
+    """One more than there are cores, for some tests wait for a network or a process."""
+    return min(1 + (os.cpu_count() or 1), 4)
 
 
 def main_of(script):

@@ -205,11 +205,15 @@ def test_a_weights_file_is_loaded_and_used(weights_file):
 
 
 @pytest.mark.slow
-def test_a_file_that_is_not_there_is_refused(tmp_path):
-    process = run_script("FCN-keras", "--pretrained", "nowhere.h5", cwd=tmp_path)
-    assert process.returncode == 2
-    assert process.stderr.startswith("FCN-keras.py: --pretrained nowhere.h5 is neither")
-    assert len(process.stderr.splitlines()) == 1
+def test_a_file_that_is_not_there_is_refused(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["FCN-keras.py", "--pretrained", "nowhere.h5"])
+    with pytest.raises(SystemExit) as stopped:
+        fcn.main()
+    assert stopped.value.code == 2
+    told = capsys.readouterr().err
+    assert told.startswith("FCN-keras.py: --pretrained nowhere.h5 is neither")
+    assert len(told.splitlines()) == 1
 
 
 def test_a_file_that_holds_no_weights_is_named(tmp_path):
@@ -237,20 +241,25 @@ def test_without_a_network_the_message_says_what_to_do(monkeypatch, tmp_path, pe
 
 @pytest.mark.slow
 @pytest.mark.parametrize("epochs", [(0, 1), (1, 0)])
-def test_either_stage_may_be_left_out(tmp_path, pets, epochs):
+def test_either_stage_may_be_left_out(monkeypatch, tmp_path, pets, epochs):
     decoder, fine_tune = epochs
     flags = ["--data-dir", pets, "--image-size", 32, "--batch-size", 4, "--pretrained", "none"]
     flags += ["--fc-filters", 8, "--decoder-epochs", decoder, "--fine-tune-epochs", fine_tune]
-    process = run_script("FCN-keras", *flags, cwd=tmp_path)
-    assert process.returncode == 0, process.stderr
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", ["FCN-keras.py", *map(str, flags)])
+    fcn.main()
     assert finished_run(tmp_path / "runs", "fcn").metrics["epochs"] == 1
 
 
 @pytest.mark.slow
-def test_leaving_out_both_stages_is_refused(tmp_path):
-    process = run_script("FCN-keras", "--decoder-epochs", 0, "--fine-tune-epochs", 0, cwd=tmp_path)
-    assert process.returncode == 2
-    assert "both 0" in process.stderr
+def test_leaving_out_both_stages_is_refused(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    flags = ["--decoder-epochs", "0", "--fine-tune-epochs", "0"]
+    monkeypatch.setattr("sys.argv", ["FCN-keras.py", *flags])
+    with pytest.raises(SystemExit) as stopped:
+        fcn.main()
+    assert stopped.value.code == 2
+    assert "both 0" in capsys.readouterr().err
     assert os.listdir(tmp_path) == []
 
 

@@ -3,10 +3,13 @@
 import hashlib
 import http.server
 import importlib
+import os
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 
 import common
+from support.data.synthetic import draw_animal
 from support.inference.model_file import save_model
 from support.runtime.startup import UserError
 from support.training import published_u2net
@@ -16,8 +19,10 @@ from support.training.published_u2net import _creation, open_u2net, put_u2net, u
 import keras
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import tensorflow as tf
+from PIL import Image
 
 u2net, unet = (importlib.import_module(f"{name}-keras") for name in ("U2Net", "Unet"))
 IMAGES = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)
@@ -68,6 +73,29 @@ def test_background_and_object_have_the_probabilities_of_the_published_sigmoid(f
     model = keras.models.load_model(flags.model)
     wanted = keras.ops.sigmoid(one_class(IMAGES)[0])
     np.testing.assert_allclose(model(IMAGES)[..., 1:], wanted, atol=1e-5)
+
+
+REAL = os.environ.get("PUBLISHED_WEIGHTS", "")  # a folder with u2net.onnx or u2netp.onnx
+
+
+@pytest.mark.skipif(not REAL, reason="PUBLISHED_WEIGHTS names no folder")
+@pytest.mark.parametrize(("name", "variant"), [("u2net", "full"), ("u2netp", "lite")])
+def test_the_real_file_has_the_probabilities_that_onnxruntime_computes(name, variant, tmp_path):
+    path = Path(REAL) / f"{name}.onnx"
+    if not path.exists():
+        pytest.skip(f"{path} is not there")
+    flags = SimpleNamespace(pretrained=str(path), variant=variant, runs_dir=str(tmp_path))
+    model = u2net.build_model(variant=variant, num_classes=2, normalize_input=True)
+    published_u2net.use_published(model, flags)
+    photo, _ = draw_animal(np.random.default_rng(0))
+    picture = np.float32(Image.fromarray(photo).resize((320, 320))) / 255
+    mean, deviation = np.float32(((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    given = ((picture - mean) / deviation).transpose(2, 0, 1)[None]
+    session = onnxruntime.InferenceSession(str(path))
+    wanted = session.run(None, {session.get_inputs()[0].name: given})[0][0, 0]
+    found = keras.models.load_model(flags.model)(picture[None]).numpy()[0, ..., 1]
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+    assert 0.01 < (wanted > 0.5).mean() < 0.99
 
 
 def test_unfolding_changes_nothing_and_in_training_next_to_nothing(folded):
