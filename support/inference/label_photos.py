@@ -182,7 +182,7 @@ def _write_results(results, image, bands, names, colors, keep_probabilities):
     """
     ids, kept = [], []
     for band in bands:
-        ids.append(band.argmax(axis=-1).astype(np.uint8))
+        ids.append(tf.argmax(band, axis=-1, output_type=tf.int32).numpy().astype(np.uint8))
         if keep_probabilities:
             kept.append(band)
     mask = mask_image(np.concatenate(ids), colors)

@@ -46,7 +46,6 @@ def draw_overlay(image, mask, names, colors):
         PIL.Image.Image, higher than the photo, and wider if the legend needs it.
     """
     blend = lay_over(image, np.asarray(mask), names, colors)
-    blend = Image.fromarray(np.rint(blend).astype(np.uint8))
     font = overlay_font(names, min(max(12, blend.width // 40), 80))
     line = round(1.5 * font.size)
     entries, x, y = [], line // 2, blend.height + line // 2
@@ -76,13 +75,16 @@ def lay_over(image, ids, names, colors):
         names, colors: lists of str, of all classes.
 
     Returns:
-        float32 (H, W, 3), in the range of the picture.
+        PIL.Image.Image of mode RGB, of the picture's size.
     """
-    opacity = np.full((256, 1), OPACITY, np.float32)
-    opacity[[number for number, name in enumerate(names) if name.lower() == "background"]] = 0
-    full = 1 if image.dtype.kind == "f" else 255
-    table = np.float32(palette(colors)) * (full / np.float32(255))
-    return image + opacity[ids] * (table[ids] - image)
+    if image.dtype.kind == "f":
+        image = np.uint8(255 * image + 0.5)
+    picture, classes = Image.fromarray(image), mask_image(ids, colors).convert("RGB")
+    background = np.zeros(256, np.uint8)
+    background[[number for number, name in enumerate(names) if name.lower() == "background"]] = 255
+    blend = Image.blend(picture, classes, OPACITY)
+    blend.paste(picture, mask=Image.fromarray(ids).point(background.tolist()))
+    return blend
 
 
 def legend(figure, names, colors, ids):

@@ -186,6 +186,6 @@ def unused_gpu():
         if asked.returncode == 0 and asked.stdout.startswith("GPU"):
             return (
                 f"{asked.stdout.splitlines()[0].split(' (')[0]} is in this machine, but Keras on "
-                f"{BACKEND} cannot use it: see GPUs in README.md"
+                f"{BACKEND} cannot use it: see docs/machines.md"
             )
     return ""
