@@ -19,7 +19,7 @@ def test_a_name_with_dollars_is_no_formula(tmp_path):
 def test_classes_are_laid_over_a_picture_and_background_is_not(full):
     kind = np.uint8 if full == 255 else np.float32
     image = np.array([[(full, 0, full), (0, 0, full)]], kind)
-    over = lay_over(image, np.uint8([[0, 1]]), ["Background", "cat"], ["#000000", "#FF0000"])
+    over = lay_over(image, np.array([[0, 1]]), ["Background", "cat"], ["#000000", "#FF0000"])
     wanted = [[(255, 0, 255), (OPACITY * 255, 0, (1 - OPACITY) * 255)]]
     np.testing.assert_allclose(np.array(over), wanted, atol=1)
 

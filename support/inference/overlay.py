@@ -71,7 +71,7 @@ def lay_over(image, ids, names, colors):
 
     Args:
         image: (H, W, 3), uint8 from 0 to 255 or float from 0 to 1.
-        ids: uint8 (H, W), class ids.
+        ids: integer (H, W), class ids.
         names, colors: lists of str, of all classes.
 
     Returns:
@@ -79,6 +79,7 @@ def lay_over(image, ids, names, colors):
     """
     if image.dtype.kind == "f":
         image = np.uint8(255 * image + 0.5)
+    ids = np.uint8(ids)
     picture, classes = Image.fromarray(image), mask_image(ids, colors).convert("RGB")
     background = np.zeros(256, np.uint8)
     background[[number for number, name in enumerate(names) if name.lower() == "background"]] = 255
