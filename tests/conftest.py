@@ -1,6 +1,6 @@
 """What the tests share: starting scripts, drawn pets prepared by tfds, a finished run of each.
 
-Tests marked `slow` train whole scripts; `python -m pytest -m "not slow"` leaves them out.
+Tests marked `slow` take seconds; `python -m pytest -m "not slow"` leaves them out.
 """
 
 import importlib

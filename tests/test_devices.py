@@ -72,7 +72,13 @@ def test_abilities_as_the_backends_tell_them(abilities, number):
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
-@pytest.mark.parametrize("script", BUILDERS)
+@pytest.mark.parametrize(
+    "script",
+    [
+        "Unet-keras",
+        *(pytest.param(f"{one}-keras", marks=pytest.mark.slow) for one in ("U2Net", "FCN")),
+    ],
+)
 def test_a_mixed_network_ends_in_float32_and_is_saved_as_such(script, precision, tmp_path):
     """Convolutions compute in 16 bits; weights, probabilities and the saved model have 32."""
     keras.config.set_dtype_policy(precision)

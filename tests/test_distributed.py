@@ -80,6 +80,7 @@ def single(tmp_path_factory, pets):
     return SimpleNamespace(runs=runs, flags=flags)
 
 
+@pytest.mark.slow
 def test_importing_leaves_jax_free_to_connect():
     """Once JAX was asked for its devices, it can connect to no other process any more."""
     connect = f"jax.distributed.initialize('127.0.0.1:{free_port()}', 1, 0)"

@@ -37,6 +37,7 @@ def flags(folder, kind):
     return SimpleNamespace(export=kind, predict=[], model="", runs_dir=str(folder.parent.parent))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["onnx", "litert", "saved_model"])
 def test_what_is_exported_gives_the_probabilities_of_keras(nested, capsys, kind):
     pytest.importorskip(export.FORMATS[kind][-1])
@@ -72,6 +73,7 @@ def test_onnx_has_names_for_all_that_is_open_and_knows_the_classes(nested):
     assert known == FACTS
 
 
+@pytest.mark.slow
 def test_what_says_something_else_than_keras_is_not_kept(nested, monkeypatch, tmp_path):
     model = keras.models.load_model(nested / "model.keras")
     folder = tmp_path / "u2net" / "1"

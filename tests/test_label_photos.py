@@ -242,6 +242,7 @@ def test_a_photo_is_turned_as_its_camera_says(predict, fit):
         assert np.abs(page[: len(mask), : mask.shape[1]][wanted == 2] - corner).mean() < 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fit", "side"), [("tiles", 512), ("resize", 64)])
 def test_a_large_photo_has_no_seams_and_no_stairs(predict, fit, side):
     """Done band by band, it is as if done in one piece, and from probabilities, not classes."""

@@ -58,6 +58,7 @@ def gradient_by_hand(logits, masks, step=1e-5):
     return gradient / (2 * step)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
 def test_the_gradient_is_that_of_the_logits(tmp_path, backend):
     """Of pixels that are wrong by 0, 10, 30 and 100 logits, cross-entropy's is softmax - truth."""

@@ -215,6 +215,7 @@ print(common.load_data(flags).identity)
 """
 
 
+@pytest.mark.slow
 def test_two_processes_that_begin_at_once_make_one_file(tmp_path):
     options = {"cwd": ROOT, "stdout": subprocess.PIPE, "text": True}
     command = [sys.executable, "-c", TWO, str(tmp_path)]

@@ -64,6 +64,7 @@ def folded(tmp_path_factory):
     return model, path
 
 
+@pytest.mark.slow
 def test_background_and_object_have_the_probabilities_of_the_published_sigmoid(folded, tmp_path):
     """The sigmoid of a logit z is the softmax of 0 and z."""
     one_class, path = folded
@@ -124,6 +125,7 @@ def test_new_heads_are_left_as_they_were_made(folded):
         np.testing.assert_array_equal(layer.get_weights()[0], kernel)
 
 
+@pytest.mark.slow
 def test_a_file_of_another_network_is_refused(folded, tmp_path):
     _, path = folded
     model = u2net.build_model(variant="full")
@@ -235,6 +237,7 @@ def test_a_run_of_another_network_or_width_is_refused(tmp_path):
         begin_with_run(wider, "imagenet", ("a", "b", "c"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("normalize_input", [True, False])
 def test_a_run_says_whether_its_network_normalizes_pictures(tmp_path, normalize_input):
     model = u2net.build_model(variant="lite", normalize_input=normalize_input)
