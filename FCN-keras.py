@@ -25,8 +25,6 @@ at random and is narrower; what comes from pool3, pool4 and pool5 is batch-norma
 VGG-16 that starts at random so is every convolution; all upsampling is learned; nothing is cropped.
 """
 
-import os
-
 import common  # first: it quiets TensorFlow's import
 from support.training.own_run import is_run
 from support.training.published import open_vgg16
@@ -177,8 +175,6 @@ def main():
         return
     if not flags.decoder_epochs + flags.fine_tune_epochs:
         common.refuse("--decoder-epochs and --fine-tune-epochs are both 0")
-    if flags.pretrained not in ("imagenet", "none") and not os.path.exists(flags.pretrained):
-        common.refuse(f"--pretrained {flags.pretrained} is neither imagenet, none nor a path")
     common.set_up(flags)
     data = common.load_data(flags)
     model = build_model(

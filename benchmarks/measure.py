@@ -25,6 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 import common  # noqa: E402  (before Keras, which it quiets)
 from support.runtime import devices  # noqa: E402
+from support.training import batch_norm  # noqa: E402
 from support.training.published import open_vgg16  # noqa: E402
 
 import keras  # noqa: E402
@@ -377,6 +378,7 @@ def main():
     parser.add_argument("--plot", type=Path)
     flags = parser.parse_args()
     devices.choose_precision("auto")
+    batch_norm.use_fused_kernel()  # as in a training
     rows = globals()[flags.what](flags)
     title = f"{devices.device()}, {flags.image_size} px, {flags.batch_size} pictures a step"
     if flags.what == "growth":

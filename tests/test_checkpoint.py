@@ -138,11 +138,12 @@ def test_without_any_sound_checkpoint_it_begins_anew(tmp_path, undisturbed):
 
 
 @pytest.mark.parametrize("damage", [cut_in_half, os.unlink])
-def test_without_the_best_weights_it_begins_anew(tmp_path, undisturbed, damage):
+def test_without_the_best_weights_it_begins_anew(tmp_path, capsys, undisturbed, damage):
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "disturbed", [4, 3], die_after=3)
     damage(tmp_path / "disturbed" / "best.npz")
     assert_same(train(tmp_path / "disturbed", [4, 3]), undisturbed)
+    assert f"Without best.npz, {tmp_path / 'disturbed'} begins anew." in capsys.readouterr().out
 
 
 def test_what_cannot_be_read_now_is_kept(monkeypatch, tmp_path):

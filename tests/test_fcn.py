@@ -212,7 +212,7 @@ def test_a_file_that_is_not_there_is_refused(monkeypatch, capsys, tmp_path):
         fcn.main()
     assert stopped.value.code == 2
     told = capsys.readouterr().err
-    assert told.startswith("FCN-keras.py: --pretrained nowhere.h5 is neither")
+    assert told.startswith("FCN-keras.py: --pretrained 'nowhere.h5' cannot work: must be")
     assert len(told.splitlines()) == 1
 
 

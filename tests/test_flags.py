@@ -118,6 +118,18 @@ def test_every_constant_is_a_limited_flag_with_default_and_comment(monkeypatch, 
         assert isinstance(value, bool) or name.lower() in seen, f"{flag} has no limits"
 
 
+@pytest.mark.parametrize("more", [["--pretrained", "published"], ["--pretrained", "a.keras"]])
+@pytest.mark.parametrize("use", [["--predict", "a.png"], ["--export", "onnx"]])
+def test_of_two_models_none_is_chosen_without_a_word(capsys, tmp_path, monkeypatch, use, more):
+    """`--model` would lose against the published weights, and win against a run."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a.keras").touch()
+    for arguments in ([*use, *more, "--model", "b.keras"], [*use, "--pretrained", "."]):
+        with pytest.raises(SystemExit):
+            main_with(monkeypatch, "U2Net-keras", *arguments)
+        assert "a run to use is named by --model alone" in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_process_ends_with_one_line_and_status_2(tmp_path, script):

@@ -315,6 +315,7 @@ def test_very_many_colors_are_counted(tmp_path):
         (b"a 1 1 1\nb 2 2 -2\n", "some classes a color and others none"),
         (b"", "0 classes"),
         (b"void 0 0 0\na 1 1 1\n", "1 classes"),
+        (b"void 0 0 0\n", "0 classes"),
         ("\n".join(map(str, range(256))).encode(), "256 classes"),
         ("caf\u00e9\nb".encode("latin-1"), "cannot be read as UTF-8 text"),
     ],

@@ -158,6 +158,8 @@ def test_splits_of_pascal_voc_are_obeyed(tmp_path):
     }
     write(tmp_path, {"ImageSets/Segmentation/val.txt": b"04\n99\n"})
     assert refusal(tmp_path)[0].endswith("val.txt: there is no picture 99 with a mask")
+    write(tmp_path, {"ImageSets/Segmentation/val.txt": b"04\n02\n01\n"})
+    assert "2 pictures are in train and in validation, 01 for one" in refusal(tmp_path)[0]
 
 
 def test_splits_below_images_and_masks_are_obeyed(tmp_path):
@@ -310,6 +312,19 @@ def test_two_classes_in_every_kind_of_number(tmp_path, mask):
     assert all((found == (mask >= middle)).all() for found in all_masks(loaded).values())
 
 
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_masks_of_0_and_1_among_smooth_ones_are_told(tmp_path, kind):
+    """Cut at 128 they would have no object."""
+    shades = smooth(WHITE)
+    soft = shades / np.float32(255) if kind is np.float32 else shades
+    for number in range(12):
+        mask = soft if number else np.broadcast_to(kind(shades > 127), shades.shape)
+        content = {f"images/{number}.png": gray(number, shades.shape)}
+        write(tmp_path, content | {f"masks/{number}.tif": encoded(mask, "TIFF")})
+    (line,) = refusal(tmp_path)
+    assert "1 masks have 0 and 1, the others 0 to 255 with smooth edges" in line
+
+
 def test_masks_in_opacity_are_told_in_one_line(tmp_path):
     mask = np.full((4, 6, 4), 255, np.uint8)
     mask[..., 3] = WHITE
@@ -397,10 +412,18 @@ def test_polygons_of_labelme_are_drawn(tmp_path, capsys, pattern):
     assert all((mask == wanted).all() for mask in all_masks(loaded).values())
     write(tmp_path, {"classes.txt": b"dog\ncat\n"})
     assert load(tmp_path).class_names == ("background", "dog", "cat")
+    write(tmp_path, {"classes.txt": b"dog 1 2 3\ncat 255 0 0\n"})
+    assert load(tmp_path).class_colors == ("#000000", "#010203", "#FF0000")
     write(tmp_path, {pattern.format(3): labelme(polygon("cow", [0, 0], [1, 1], [2, 0]))})
     assert "has the label cow" in refusal(tmp_path)[0]
     write(tmp_path, {pattern.format(3): labelme(polygon("cat", [0, 0], [1, 1], kind="line"))})
     assert "has a line of 2 points for cat" in refusal(tmp_path)[0]
+
+
+def test_files_of_labelme_without_shapes_are_told(tmp_path):
+    for number in range(12):
+        write(tmp_path, {f"images/{number}.png": gray(number), f"masks/{number}.json": labelme()})
+    assert "no shape but background" in refusal(tmp_path)[0]
 
 
 def test_annotations_of_coco_are_told_how_to_become_masks(tmp_path):

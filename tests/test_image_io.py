@@ -161,6 +161,13 @@ def test_a_sign_and_a_fraction_have_their_place_on_the_line(tmp_path):
     assert read_image(share, values=(0, 1))[0, :, 0].tolist() == [0, 64, 255]
 
 
+def test_pixels_that_are_no_numbers_are_told(tmp_path):
+    """As 0 they would be trained on."""
+    path = save(tmp_path / "a.tif", np.float32([[0, np.nan, 1]]))
+    told = refused(lambda path: read_image(path, values=(0, 1)), path)
+    assert told.startswith("has pixels that are no numbers")
+
+
 def test_colors_of_16_bits_are_read_whole_with_opacity_or_without(tmp_path):
     colored = np.array([[(300, 1650, 3000)]])
     assert read_image(wide(tmp_path, "png", colored), values=(300, 3000)).tolist() == [
@@ -378,6 +385,14 @@ def test_of_a_palette_the_numbers_count(tmp_path, colors):
 )
 def test_fractions_and_16_bits_may_be_a_mask_of_two_classes(tmp_path, pixels, wanted):
     assert read_mask(save(tmp_path / "a.tif", pixels)).ravel().tolist() == wanted
+
+
+def test_small_numbers_beside_65535_are_ids(tmp_path):
+    """Divided by 257 they would all be class 0."""
+    path = save(tmp_path / "a.png", np.uint16([[0, 0, 1, 2, 65535]]))
+    assert "has the value 65535; ids go from 0 to 254" in refused(read_mask, path)
+    named = {0: 0, 1: 1, 2: 2, 65535: 255}
+    assert read_mask(path, values=named).ravel().tolist() == [0, 0, 1, 2, 255]
 
 
 def test_values_become_the_ids_that_they_mean(tmp_path):

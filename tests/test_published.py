@@ -223,6 +223,20 @@ def test_what_puts_out_other_classes_begins_anew(tmp_path, capsys, classes):
     np.testing.assert_array_equal(*below)
 
 
+@pytest.mark.slow
+def test_of_more_than_32_classes_fcn_has_more_layers_which_is_no_other_network(tmp_path, capsys):
+    fcn = importlib.import_module("FCN-keras")
+    (tmp_path / "run").mkdir()
+    options = {"pretrained": "none", "fc_filters": 4, "stride": 32}
+    many, few = (fcn.build_model(num_classes=count, **options) for count in (33, 3))
+    classes = [{"name": f"class {number}", "color": "#000000"} for number in range(33)]
+    save_model(many, {"classes": classes}, tmp_path / "run" / "model.keras")
+    begin_with_run(few, str(tmp_path / "run"), ("a", "b", "c"))
+    assert "anew, for other classes: score_fc7, upsample_to_image" in capsys.readouterr().out
+    kernels = [model.get_layer("fc7").get_weights()[0] for model in (many, few)]
+    np.testing.assert_array_equal(*kernels)
+
+
 def test_a_run_of_another_network_or_width_is_refused(tmp_path):
     earlier_run(tmp_path / "run")
     wider = unet.build_model(base_filters=4)

@@ -140,14 +140,16 @@ def test_of_other_errors_of_files_nothing_is_said_that_nobody_knows(monkeypatch,
         (["--help"], 0, "IMAGE"),
         (["--epoch", "3"], 2, "unrecognized arguments: --epoch 3"),
         (["--batch-size", "0"], 2, "--batch-size 0 cannot work"),
+        (["--pretrained", "nowhere"], 2, "--pretrained 'nowhere' cannot work"),
     ],
 )
-def test_help_and_wrong_flags_are_answered_before_tensorflow_is_imported(flags, status, told):
+@pytest.mark.parametrize("script", ["FCN-keras", "Unet-keras", "U2Net-keras"])
+def test_help_and_wrong_flags_are_answered_early(script, flags, status, told):
     """A stand-in for TensorFlow that ends the program is never met."""
     block = "import sys, runpy; sys.modules['tensorflow'] = sys.modules['keras'] = None; "
     block += "sys.argv = sys.argv[1:]; import __main__; __main__.__file__ = sys.argv[0]; "
     block += "runpy.run_path(sys.argv[0])"
-    command = [sys.executable, "-c", block, str(ROOT / "Unet-keras.py"), *flags]
+    command = [sys.executable, "-c", block, str(ROOT / f"{script}.py"), *flags]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == status, done.stderr
     assert told.lower() in (done.stdout + done.stderr).lower()

@@ -80,11 +80,11 @@ def read_classes(folder, problems):
     found.file = path.name
     if not problems:
         kinds = [len(numbers) for *_, name, numbers in entries if name in found.names]
-        if found.colors and min(kinds) < 3:
-            problems.append(f"{path}: gives some classes a color and others none")
         if not 2 <= len(found.names) <= VOID:
             count = len(found.names)
             problems.append(f"{path}: has {count} classes; 2 to {VOID} can be told apart")
+        elif found.colors and min(kinds) < 3:
+            problems.append(f"{path}: gives some classes a color and others none")
     return Classes() if problems else found
 
 

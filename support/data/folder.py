@@ -142,7 +142,7 @@ def _conclude(survey, facts):
 def _meaning(survey, facts, problems):
     """Names of the classes, and the class id (256,) of each value that was read."""
     names, ids = survey.classes.names, np.arange(256, dtype=np.uint8)
-    words = f"what {survey.classes.file} names" if _known(survey) else ""
+    words = f"what {survey.classes.file} names" if _known(survey) and not survey.labels else ""
     is_explained = survey.classes.values or VOID in _known(survey).values() or survey.labels
     if not is_explained:
         try:

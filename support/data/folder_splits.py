@@ -1,6 +1,7 @@
 """Which pictures of a folder train, validate and test."""
 
 import hashlib
+import itertools
 
 from support.data.folder_forms import find_pairs
 from support.data.image_io import count_pages
@@ -106,6 +107,12 @@ def _from_lists(path, pairs, problems):
         problems += [f"{file}: there is no picture {name} with a mask" for name in unknown]
         if names:
             found[split] = {name: pairs[name] for name in names if name in pairs}
+    for one, other in itertools.combinations(found, 2):
+        if both := found[one].keys() & found[other].keys():
+            problems.append(
+                f"{path / _LISTS}: {len(both)} pictures are in {one} and in {other}, {min(both)} "
+                "for one: scores of what was trained on say nothing"
+            )
     return found if "train" in found else None
 
 

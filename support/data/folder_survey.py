@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from support.data import labelme
 from support.data.classes import Classes
 from support.data.folder_summary import refuse
-from support.data.image_io import count_pages, upper_bits_alone, value_range
+from support.data.image_io import VOID, count_pages, upper_bits_alone, value_range
 from support.runtime.startup import VERBOSE
 from support.runtime.threads import map_ahead
 
@@ -29,13 +29,11 @@ class Survey:
         values: (lowest, highest) that become 0 and 255 in pictures of more than 8 bits; or None.
         upper_bits: whether there are pictures of which only the upper 8 of 16 bits can be read.
         labels: set of str, of labelme.
-        labels: set of str, of labelme.
     """
 
     def __init__(self, path, classes, records, words):
         self.path, self.classes, self.records = path, classes, records
         self.words, self.values, self.upper_bits = [words] * bool(words), None, False
-        self.labels = set()
         self.labels = set()
 
     def look(self):
@@ -83,9 +81,15 @@ class Survey:
                 problems.append(str(error))
         refuse(self.path, problems)
         names = self.classes.names or sorted(self.labels)
-        if labelme.BACKGROUND not in names:
-            names = [labelme.BACKGROUND, *names]
-        self.classes = Classes(names, file=self.classes.file)
+        shift = labelme.BACKGROUND not in names
+        names = [labelme.BACKGROUND] * shift + names
+        if len(names) < 2:
+            refuse(self.path, ["labelme's files have no shape but background: nothing is labelled"])
+        colors = {  # for overlays
+            color: number if number == VOID else number + shift
+            for color, number in (self.classes.colors or {}).items()
+        }
+        self.classes = Classes(names, colors or None, file=self.classes.file)
 
 
 def _pages(record, problems):

@@ -12,8 +12,8 @@ def read_mask(path, colors=None, values=None, page=None):
     Args:
         path: of a gray, palette or RGB picture. Of gray and palette ones the numbers count, unless
             `colors` explains all colors in use: a program that saves space makes such files, and
-            numbers colors as it likes. One bit a pixel is 0 and 255; so are 16 bits of which only
-            0 and 65535 occur, and fractions from 0 to 1 are as many 255ths.
+            numbers colors as it likes. One bit a pixel is 0 and 255; so are 16 bits, most of them 0
+            and 65535 and none a small number, and fractions from 0 to 1 are as many 255ths.
         colors: dict from (red, green, blue), 0 to 255, to the class id that it means.
         values: dict from the number of a pixel to the class id that it means.
         page: as for `read_image`.
@@ -57,7 +57,7 @@ def read_mask(path, colors=None, values=None, page=None):
             raise ValueError(f"a mask cannot be of Pillow's mode {image.mode}; save it as PNG")
         if is_bits and values and 255 not in values:
             pixels = pixels // 255
-        pixels = _whole_numbers(pixels)
+        pixels = _whole_numbers(pixels, values)
         if values:
             return _ids_of_values(pixels, values)
         for value in (pixels.min(), pixels.max()):
@@ -94,16 +94,17 @@ def palette_in_use(path, counts):
         return {n: tuple(colors[n]) for n in np.flatnonzero(counts).tolist() if n < len(colors)}
 
 
-def _whole_numbers(pixels):
+def _whole_numbers(pixels, values):
     """What a mask's pixels (H, W) are as numbers of a class, or from 0 to 255 if it has two."""
     if pixels.dtype.kind == "f":
         whole = np.isfinite(pixels).all() and (pixels == np.rint(pixels)).all()
         if not whole and not (pixels.min() >= 0 and pixels.max() <= 1):
             raise ValueError("has floating-point values that are no whole numbers; save ids")
         pixels = (pixels if whole else np.rint(pixels * 255)).astype(np.int64)
-    if pixels.max() == 65535 and ((pixels == 0) | (pixels == 65535)).mean() > 0.5:
-        return pixels // 257
-    return pixels
+    two_classes = not values and pixels.max() == 65535  # with outlines that may be smooth,
+    two_classes = two_classes and ((pixels == 0) | (pixels == 65535)).mean() > 0.5
+    two_classes = two_classes and not ((pixels > 0) & (pixels < VOID)).any()  # but no ids
+    return pixels // 257 if two_classes else pixels
 
 
 def _ids_of_values(pixels, values):

@@ -27,6 +27,7 @@ def find_meaning(names, counts):
     if names is None or len(names) == 2:
         for words, fits, is_object in FORMS:
             if fits(counts, total, values):
+                _refuse_two_scales(counts, is_object)
                 return names or _BINARY, is_object.astype(np.uint8), words
         _refuse_strays(total, values)
     return names or _unnamed(values), np.arange(256).astype(np.uint8), "ids"
@@ -55,6 +56,16 @@ FORMS = (
     ("0 and 255 with smooth edges, cut at 128", _is_smooth, _VALUES >= 128),
     ("0 and 1 in some, 0 and 255 in others, both the object", _is_mixed, _VALUES > 0),
 )
+
+
+def _refuse_two_scales(counts, is_object):
+    """Refuse masks of 0 and 1 among others of 0 to 255, where 1 would not be the object."""
+    zero_one = (counts[:, 1] > 0) & ~counts[:, 2:].any(axis=1)
+    if zero_one.any() and not is_object[1]:
+        raise ValueError(
+            f"{zero_one.sum()} masks have 0 and 1, the others 0 to 255 with smooth edges: save all "
+            "masks alike"
+        )
 
 
 def _refuse_strays(total, values):

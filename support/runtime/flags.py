@@ -19,12 +19,17 @@ def _dataset_refusal(value):
     return None if known else f"one of {', '.join(DATASETS)} or a folder that exists"
 
 
+def _pretrained_refusal(value):
+    known = value in ("none", "imagenet", "published") or os.path.exists(os.path.expanduser(value))
+    return None if known else "a word that its comment names, or a path that exists"
+
+
 # What every script allows, by the name of the flag. `parse_flags` says what the values mean.
 SHARED_LIMITS = {
     "dataset": _dataset_refusal,
     "fit": ["resize", "tiles"],
     "precision": PRECISIONS,
-    "pretrained": str,
+    "pretrained": _pretrained_refusal,
     "data_dir": str,
     "runs_dir": str,
     "batch_size": range(1, 4097),
@@ -113,15 +118,18 @@ def parse_flags(script, limits, arguments=None):
     for name in (*_NEEDED, *re.findall(r"\bflags\.(\w+)", source)):
         if name not in flags:
             refuse(f"the constant {name.upper()}, a number or text, is missing in the script")
-    if (
-        flags.predict or flags.export
-    ):  # which needs no dataset, and a model knows what it was trained on
-        limits["dataset"] = str
+    pretrained = str(getattr(flags, "pretrained", "none"))
+    if flags.predict or flags.export:
+        limits["dataset"] = str  # it needs none, and a model knows what it was trained on
+        is_run = os.path.isdir(os.path.expanduser(pretrained)) or pretrained.endswith(".keras")
+        if pretrained not in (script["PRETRAINED"], "none") and (flags.model or is_run):
+            refuse("a run to use is named by --model alone, without --pretrained")
     for name, value in vars(flags).items():
         if wanted := _refusal(value, limits.get(name)):
             refuse(f"{_flag(name)} {value!r} cannot work: must be {wanted}")
     if flags.dataset not in DATASETS:  # so that the same folder is the same dataset
         flags.dataset = str(Path(os.path.expanduser(flags.dataset)).resolve())
+    flags.pretrained = os.path.expanduser(pretrained)
     flags.script = script["__file__"]
     return flags
 
@@ -141,7 +149,7 @@ def answer_early():
         found = {
             node.targets[0].id: ast.literal_eval(node.value)
             for node in lines
-            if isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper()
+            if re.fullmatch(r"[A-Z][A-Z0-9_]*", getattr(node.targets[0], "id", ""))
         }
         script = {"__doc__": ast.get_docstring(tree), "__file__": path} | found
         own = {name.lower() for name, value in found.items() if type(value) in (int, float)}

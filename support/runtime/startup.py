@@ -79,6 +79,9 @@ def launch(main):
         go_on = "The same command, given again, labels the photos that have no mask yet."
         smaller = "fewer or smaller photos, or a --model trained on a smaller --image-size"
 
+    if any(argument.partition("=")[0] == "--export" for argument in sys.argv):
+        go_on = "Nothing is left of what was begun: give the same command again."
+
     def stop(number, frame):
         with contextlib.suppress(Exception):  # it may have been interrupted while printing
             sys.stdout.flush()

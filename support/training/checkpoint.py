@@ -62,6 +62,8 @@ class Checkpoint(keras.callbacks.Callback):
     def _take_up(self):
         folder = self.folder
         best = load(folder / "best.npz")  # without which no training could end
+        if not best and any((folder / name).exists() for name in NAMES):
+            print(f"Without best.npz, {folder} begins anew.")
         for name in NAMES:
             if best and (kept := load(folder / name)):
                 self.progress, self.arrays = kept

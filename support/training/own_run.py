@@ -13,8 +13,7 @@ import keras
 
 def is_run(pretrained):
     """Whether the value of --pretrained is the folder of a run, or its `model.keras`."""
-    path = os.path.expanduser(pretrained)
-    return os.path.isdir(path) or path.endswith(".keras")
+    return os.path.isdir(pretrained) or pretrained.endswith(".keras")
 
 
 def has_layer(pretrained, name):
@@ -45,14 +44,17 @@ def begin_with_run(model, pretrained, class_names):
     earlier, facts = _load(pretrained)
     names = [entry["name"] for entry in facts["classes"]]
     old, new = (_by_creation(_weighted(found)) for found in (earlier, model))
-    if old.keys() != new.keys():
-        name = min(old.keys() ^ new.keys())[0]
+    differ = {key for key in old.keys() ^ new.keys() if not _puts_out_classes(key[0])}
+    if differ:
+        name = min(differ)[0]
         raise UserError(f"--pretrained {pretrained} is of another network: only one has {name}")
     anew = []
     for key, layer in new.items():
+        if key not in old:  # of more classes FCN's upsampling has more layers
+            anew.append(layer.name)
+            continue
         shapes = [[tuple(weight.shape) for weight in some.weights] for some in (old[key], layer)]
-        puts_out_classes = layer.name.startswith(("score", "upsample_"))
-        if puts_out_classes and (shapes[0] != shapes[1] or names != [*class_names]):
+        if _puts_out_classes(layer.name) and (shapes[0] != shapes[1] or names != [*class_names]):
             anew.append(layer.name)
         elif shapes[0] != shapes[1]:
             raise UserError(
@@ -65,8 +67,12 @@ def begin_with_run(model, pretrained, class_names):
     print(f"Begins with {pretrained}{others}")
 
 
+def _puts_out_classes(name):
+    return name.startswith(("score", "upsample_"))
+
+
 def _load(pretrained):
-    path = Path(os.path.expanduser(pretrained))
+    path = Path(pretrained)
     return load_model(path / "model.keras" if path.is_dir() else path)
 
 

@@ -54,7 +54,7 @@ def begin_with_u2net(model, flags, data):
         unfold(model, data.train)
         print(f"Begins with {flags.pretrained}: all but the {_HEADS} heads, which are new")
         if flags.learning_rate > _HIGHEST_RATE:
-            print(f"With a --learning-rate of {_HIGHEST_RATE:g} or less it forgets less: README.md")
+            print(f"With --learning-rate {_HIGHEST_RATE:g} it forgets less: see docs/results.md")
 
 
 def open_u2net(pretrained, variant):
@@ -170,10 +170,8 @@ def unfold(model, pictures, batches=4):
     if distributed.process_count() > 1:
         raise UserError("--pretrained published takes one process; --pretrained RUN takes several")
     norms = _norms(model)
-    moments = [
-        ops.concatenate([ops.mean(norm.input, (0, 1, 2)), ops.mean(norm.input**2, (0, 1, 2))])
-        for norm in norms
-    ]
+    inputs = [ops.cast(norm.input, "float32") for norm in norms]  # in mixed precision, too
+    moments = [ops.concatenate([ops.mean(x, (0, 1, 2)), ops.mean(x**2, (0, 1, 2))]) for x in inputs]
     measure = keras.Model(model.input, moments)
     seen = [measure(images) for images, *_ in pictures.take(batches).as_numpy_iterator()]
     for norm, *found in zip(norms, *seen, strict=True):
