@@ -1,4 +1,4 @@
-"""What all pictures and masks of a folder have to say together, before any is decoded."""
+"""What all pictures and masks of a folder have to say together, before they are prepared."""
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor

@@ -1,9 +1,4 @@
-"""Large pictures cut into squares, and put together again: the overlap-tile strategy.
-
-Ronneberger, Fischer, Brox 2015, arXiv:1505.04597, Fig. 2. Where squares overlap they are weighed
-by a Gaussian, as Isensee et al. 2021, "nnU-Net", doi:10.1038/s41592-020-01008-z, do it: a network
-is surest in the middle of what it sees.
-"""
+"""Large pictures cut into squares, at random to train on and overlapping to be put together."""
 
 import math
 

@@ -1,4 +1,9 @@
-"""A large picture labelled tile by tile, and put together again: the overlap-tile strategy."""
+"""A large picture labelled tile by tile, and put together again: the overlap-tile strategy.
+
+Ronneberger, Fischer, Brox 2015, arXiv:1505.04597, Fig. 2. Where tiles overlap they are weighed by a
+Gaussian, as Isensee et al. 2021, "nnU-Net", doi:10.1038/s41592-020-01008-z, do it: a network is
+surest in the middle of what it sees.
+"""
 
 from support.data.tiles import cut_out, starts
 

@@ -1,4 +1,4 @@
-"""Faults of the data and of the network, found early and named, not after a night of training."""
+"""What has to be downloaded: whether its server answers, and datasets of tfds."""
 
 import contextlib
 import os

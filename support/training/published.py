@@ -42,8 +42,6 @@ def open_vgg16(pretrained):
             of_run and has_layer(pretrained, "block1_conv1_norm")
         )
         return vgg16, is_normalized
-    except UserError:
-        raise
     except Exception as error:
         raise UserError(
             f"--pretrained {pretrained}: {reason(error)}\n{advice}, or train all at once from "

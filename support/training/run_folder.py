@@ -1,4 +1,4 @@
-"""A folder for each run: whole files or none, its lock, the table of all runs."""
+"""A folder for each run: which one is gone on with, and its lock."""
 
 import contextlib
 import json
