@@ -3,7 +3,6 @@
 import itertools
 import re
 import unicodedata
-from os.path import commonprefix
 
 from support.data import labelme
 from support.data.image_io import is_picture
@@ -168,7 +167,7 @@ def _shortened(found):
         int, the number of letters left out; the dict with shorter names; str, what was left out.
     """
     names = [name.rpartition("/")[2] for name in found]
-    begin, end = commonprefix(names), commonprefix([name[::-1] for name in names])[::-1]
+    begin, end = _common_beginning(names), _common_beginning([name[::-1] for name in names])[::-1]
     begins = [
         begin[:size]
         for size in range(1, len(begin) + 1)
@@ -188,3 +187,9 @@ def _shortened(found):
             parts = [f'"{part}"' for part in (first, last) if part]
             if len(shorter) == len(found):
                 yield left_out, shorter, " and ".join(parts)
+
+
+def _common_beginning(names):
+    first, last = min(names, default=""), max(names, default="")
+    differs = (at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
+    return first[: next(differs, len(first))]
