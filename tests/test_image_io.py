@@ -1,5 +1,6 @@
 """Single files in every form, against pixel values computed by hand."""
 
+import functools
 import struct
 from pathlib import Path
 
@@ -164,8 +165,9 @@ def test_a_sign_and_a_fraction_have_their_place_on_the_line(tmp_path):
 def test_pixels_that_are_no_numbers_are_told(tmp_path):
     """As 0 they would be trained on."""
     path = save(tmp_path / "a.tif", np.float32([[0, np.nan, 1]]))
-    told = refused(lambda path: read_image(path, values=(0, 1)), path)
-    assert told.startswith("has pixels that are no numbers")
+    for values in (None, (0, 1)):
+        told = refused(functools.partial(read_image, values=values), path)
+        assert told.startswith("has pixels that are no numbers")
 
 
 def test_colors_of_16_bits_are_read_whole_with_opacity_or_without(tmp_path):

@@ -37,9 +37,10 @@ def in_8_bits(image, values):
     Raises:
         ValueError: `values` is None.
     """
+    pixels, opacity = wide_values(image)
     if not values:
         raise ValueError("has more than 8 bits a value, those to train on have 8; save it so")
-    (pixels, opacity), (lowest, highest) = wide_values(image), values
+    lowest, highest = values
     scaled = (pixels.astype(np.float64) - lowest) * (255 / (highest - lowest))
     scaled = np.rint(scaled.clip(0, 255)).astype(np.uint8)
     if opacity.size:

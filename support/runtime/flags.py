@@ -118,18 +118,23 @@ def parse_flags(script, limits, arguments=None):
     for name in (*_NEEDED, *re.findall(r"\bflags\.(\w+)", source)):
         if name not in flags:
             refuse(f"the constant {name.upper()}, a number or text, is missing in the script")
-    pretrained = str(getattr(flags, "pretrained", "none"))
+    default, pretrained = (
+        script.get("PRETRAINED", "none"),
+        str(getattr(flags, "pretrained", "none")),
+    )
     if flags.predict or flags.export:
         limits["dataset"] = str  # it needs none, and a model knows what it was trained on
-        is_run = os.path.isdir(os.path.expanduser(pretrained)) or pretrained.endswith(".keras")
-        if pretrained not in (script["PRETRAINED"], "none") and (flags.model or is_run):
+        if pretrained in ("none", script.get("PRETRAINED")):
+            limits["pretrained"] = str
+        elif flags.model or os.path.isdir(pretrained) or pretrained.endswith(".keras"):
             refuse("a run to use is named by --model alone, without --pretrained")
     for name, value in vars(flags).items():
         if wanted := _refusal(value, limits.get(name)):
             refuse(f"{_flag(name)} {value!r} cannot work: must be {wanted}")
     if flags.dataset not in DATASETS:  # so that the same folder is the same dataset
         flags.dataset = str(Path(os.path.expanduser(flags.dataset)).resolve())
-    flags.pretrained = os.path.expanduser(pretrained)
+    if "pretrained" in flags:
+        flags.pretrained = os.path.expanduser(pretrained)
     flags.script = script["__file__"]
     return flags
 
