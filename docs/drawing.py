@@ -134,18 +134,6 @@ class Drawing:
         save(self.axes.figure, path, Bbox(edge.get_points() / 72))
 
 
-def score_axis(figure, x):
-    """The only axes of a figure: mean IoU against `x`, in the reader's own text color."""
-    axis = figure.subplots()
-    axis.set_xlabel(x, color=INK)
-    axis.set_ylabel("mean IoU", color=INK)
-    axis.tick_params(colors=INK)
-    for spine in axis.spines.values():
-        spine.set_color(INK)
-    axis.spines[["top", "right"]].set_visible(False)
-    return axis
-
-
 def save(figure, path, edge="tight"):
     """Write an SVG whose text stays text, in the reader's color for it, and without a date.
 

@@ -8,13 +8,11 @@ from collections import Counter
 from itertools import combinations
 from xml.etree import ElementTree
 
-import numpy as np
 import pytest
 from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "docs"))
 
-import comparisons
 import draw_figures
 import drawing
 import learning_curves
@@ -171,30 +169,6 @@ def test_learning_curves_show_what_the_runs_have_left(tmp_path):
     drawing.save(figure, tmp_path / "curves.svg")
     assert {*lines, "epoch", "mean IoU"} < {*texts_of(tmp_path / "curves.svg")}
     assert drawing.INK not in (tmp_path / "curves.svg").read_text()
-
-
-def test_ways_to_train_are_drawn_by_their_time(tmp_path):
-    """Stage one of two takes 0.30 of the 1.03 that both take: a step's seconds with it frozen."""
-    for way in comparisons.WAYS:
-        for seed, score in enumerate(("0.2", "0.6"), start=1):
-            table = a_run(tmp_path / f"fcn-{way}-{seed}" / "fcn" / "1", "mean_iou") / "history.csv"
-            table.write_text(table.read_text().replace(",0.2\n", f",{score}\n"))
-    (axis,) = comparisons.draw_stages(tmp_path).axes
-    lines = {line.get_label(): line.get_xydata() for line in axis.lines}
-    assert len(lines) == len(axis.collections) == 5
-    two = lines["pretrained, two stages"]
-    np.testing.assert_allclose(two, [[100 * 0.30 / 1.03, 0.4], [100, 0.4]])
-    np.testing.assert_allclose(lines["random and frozen"], [[50, 0.4], [100, 0.4]])
-
-
-def test_scores_are_drawn_by_the_number_of_pictures(tmp_path):
-    for network in ("unet", "u2net"):
-        for pictures in (270, 30):
-            folder = tmp_path / f"{network}-{pictures}" / network / "1"
-            folder.mkdir(parents=True)
-            (folder / "metrics.json").write_text(json.dumps({"mean_iou": pictures / 1000}))
-    (axis,) = comparisons.draw_few(tmp_path).axes
-    assert [line.get_xydata().tolist() for line in axis.lines] == [[[30, 0.03], [270, 0.27]]] * 2
 
 
 def test_learning_curves_of_unlike_data_are_not_drawn_together(tmp_path):
