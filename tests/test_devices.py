@@ -71,12 +71,13 @@ def test_abilities_as_the_backends_tell_them(abilities, number):
     assert devices._number(abilities) == number
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
 @pytest.mark.parametrize(
-    "script",
+    ("script", "precision"),
     [
-        "Unet-keras",
-        *(pytest.param(f"{one}-keras", marks=pytest.mark.slow) for one in ("U2Net", "FCN")),
+        ("Unet-keras", "mixed_bfloat16"),
+        ("Unet-keras", "mixed_float16"),
+        pytest.param("U2Net-keras", "mixed_float16", marks=pytest.mark.slow),
+        pytest.param("FCN-keras", "mixed_bfloat16", marks=pytest.mark.slow),
     ],
 )
 def test_a_mixed_network_ends_in_float32_and_is_saved_as_such(script, precision, tmp_path):
