@@ -114,6 +114,25 @@ def test_unfolding_changes_nothing_and_in_training_next_to_nothing(folded):
     np.testing.assert_allclose(first.moving_variance, features.var((0, 1, 2)), rtol=1e-3)
 
 
+@pytest.mark.slow
+def test_statistics_have_32_bits_in_mixed_precision(folded):
+    """In 16 bits the difference of mean square and squared mean loses most of its digits."""
+    _, path = folded
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        model = u2net.build_model(variant="lite", num_classes=3)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    put_u2net(model, open_u2net(str(path), "lite"), str(path))
+    unfold(model, tf.data.Dataset.from_tensors((IMAGES, IMAGES)))
+    norms = layers_of(model, keras.layers.BatchNormalization)
+    inputs = keras.Model(model.input, [norm.input for norm in norms])(IMAGES)
+    for norm, features in zip(norms, inputs, strict=True):
+        features = np.array(features, np.float64)
+        found = norm.moving_variance.numpy()
+        np.testing.assert_allclose(found, features.var((0, 1, 2)), rtol=0.03, atol=1e-6)
+
+
 def test_new_heads_are_left_as_they_were_made(folded):
     _, path = folded
     model = u2net.build_model(variant="lite", num_classes=3)
