@@ -130,7 +130,7 @@ def test_statistics_have_32_bits_in_mixed_precision(folded):
     for norm, features in zip(norms, inputs, strict=True):
         features = np.array(features, np.float64)
         found = norm.moving_variance.numpy()
-        np.testing.assert_allclose(found, features.var((0, 1, 2)), rtol=0.03, atol=1e-6)
+        np.testing.assert_allclose(found, features.var((0, 1, 2)), rtol=0.1, atol=1e-6)
 
 
 def test_new_heads_are_left_as_they_were_made(folded):
