@@ -38,7 +38,12 @@ def anchors(path):
 
 def test_the_readme_can_be_read_in_one_sitting():
     assert set(PAIRS) == {"README", "machines", "own-pictures", "results", "runs"}
-    assert len(PAIRS["README"][0].read_text(encoding="utf-8").splitlines()) <= 260
+    text = PAIRS["README"][0].read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 260
+    assert len(CODE.findall(text)) >= 10
+    assert text.count("](") > 15
+    assert len(set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", text))) > 15
+    assert text.count('src="docs/figures/') >= 5
 
 
 @each_pair

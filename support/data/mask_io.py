@@ -101,10 +101,11 @@ def _whole_numbers(pixels, values):
         if not whole and not (pixels.min() >= 0 and pixels.max() <= 1):
             raise ValueError("has floating-point values that are no whole numbers; save ids")
         pixels = (pixels if whole else np.rint(pixels * 255)).astype(np.int64)
-    two_classes = not values and pixels.max() == 65535  # with outlines that may be smooth,
-    two_classes = two_classes and ((pixels == 0) | (pixels == 65535)).mean() > 0.5
-    two_classes = two_classes and not ((pixels > 0) & (pixels < VOID)).any()  # but no ids
-    return pixels // 257 if two_classes else pixels
+    if not values and pixels.max() == 65535:
+        has_ids = ((pixels > 0) & (pixels < VOID)).any()
+        if not has_ids and ((pixels == 0) | (pixels == 65535)).mean() > 0.5:
+            return pixels // 257  # of two classes, with outlines that may be smooth
+    return pixels
 
 
 def _ids_of_values(pixels, values):

@@ -23,7 +23,7 @@ def wide_values(image):
         opacity = (values[..., colors:] >> 8).astype(np.uint8)
         return values[..., :colors].squeeze(-1) if colors == 1 else values[..., :colors], opacity
     values = np.asarray(image)
-    if not np.isfinite(values).all():
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise ValueError("has pixels that are no numbers")
     return values, np.empty((*values.shape[:2], 0), np.uint8)
 

@@ -20,8 +20,13 @@ def _dataset_refusal(value):
 
 
 def _pretrained_refusal(value):
-    known = value in ("none", "imagenet", "published") or os.path.exists(os.path.expanduser(value))
+    known = value in ("none", "imagenet", "published") or os.path.exists(value)
     return None if known else "a word that its comment names, or a path that exists"
+
+
+def is_run(pretrained):
+    """Whether the value of --pretrained is the folder of a run, or its `model.keras`."""
+    return os.path.isdir(pretrained) or pretrained.endswith(".keras")
 
 
 # What every script allows, by the name of the flag. `parse_flags` says what the values mean.
@@ -118,23 +123,20 @@ def parse_flags(script, limits, arguments=None):
     for name in (*_NEEDED, *re.findall(r"\bflags\.(\w+)", source)):
         if name not in flags:
             refuse(f"the constant {name.upper()}, a number or text, is missing in the script")
-    default, pretrained = (
-        script.get("PRETRAINED", "none"),
-        str(getattr(flags, "pretrained", "none")),
-    )
+    pretrained = os.path.expanduser(str(getattr(flags, "pretrained", "none")))
+    if "pretrained" in flags:
+        flags.pretrained = pretrained
     if flags.predict or flags.export:
         limits["dataset"] = str  # it needs none, and a model knows what it was trained on
-        if pretrained in ("none", script.get("PRETRAINED")):
+        if pretrained in ("none", os.path.expanduser(str(script.get("PRETRAINED")))):
             limits["pretrained"] = str
-        elif flags.model or os.path.isdir(pretrained) or pretrained.endswith(".keras"):
+        elif flags.model or is_run(pretrained):
             refuse("a run to use is named by --model alone, without --pretrained")
     for name, value in vars(flags).items():
         if wanted := _refusal(value, limits.get(name)):
             refuse(f"{_flag(name)} {value!r} cannot work: must be {wanted}")
     if flags.dataset not in DATASETS:  # so that the same folder is the same dataset
         flags.dataset = str(Path(os.path.expanduser(flags.dataset)).resolve())
-    if "pretrained" in flags:
-        flags.pretrained = os.path.expanduser(pretrained)
     flags.script = script["__file__"]
     return flags
 

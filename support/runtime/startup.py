@@ -75,11 +75,11 @@ def launch(main):
     memory, and another process that has ended.
     """
     go_on, smaller = _GO_ON, "a smaller --batch-size, --image-size or network"
-    if any(argument.partition("=")[0] == "--predict" for argument in sys.argv):
+    asked = {argument.partition("=")[0] for argument in sys.argv}
+    if "--predict" in asked:
         go_on = "The same command, given again, labels the photos that have no mask yet."
         smaller = "fewer or smaller photos, or a --model trained on a smaller --image-size"
-
-    if any(argument.partition("=")[0] == "--export" for argument in sys.argv):
+    elif "--export" in asked:
         go_on = "Nothing is left of what was begun: give the same command again."
 
     def stop(number, frame):

@@ -1,19 +1,14 @@
 """Weights of an earlier run of the same network, to go on with."""
 
-import os
 import re
 from collections import Counter
 from pathlib import Path
 
 from support.inference.model_file import load_model
+from support.runtime.flags import is_run
 from support.runtime.startup import UserError
 
 import keras
-
-
-def is_run(pretrained):
-    """Whether the value of --pretrained is the folder of a run, or its `model.keras`."""
-    return os.path.isdir(pretrained) or pretrained.endswith(".keras")
 
 
 def has_layer(pretrained, name):
