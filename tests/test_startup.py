@@ -2,6 +2,7 @@
 
 import errno
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -51,6 +52,25 @@ def test_a_backend_that_is_not_there_is_told(backend, before, told):
     last = process.stderr.splitlines()[-1]
     assert last.partition(": ")[2].startswith(told)
     assert "During handling" not in process.stderr
+
+
+@pytest.mark.skipif(
+    (sys.platform, platform.machine()) != ("linux", "x86_64"), reason="TensorFlow may lack it there"
+)
+@pytest.mark.parametrize(("given", "used"), [(None, True), ("0", False)])
+def test_tensorflow_computes_with_onednn_on_any_x86_unless_told_otherwise(given, used):
+    """Only processors with AVX-512 for networks have it from TensorFlow itself."""
+    settings = {**environment("tensorflow"), "TF_ENABLE_ONEDNN_OPTS": given}
+    settings = {name: value for name, value in settings.items() if value is not None}
+    code = (
+        "import common; from tensorflow.python.util import _pywrap_util_port as port; "
+        "print(port.IsMklEnabled())"
+    )
+    command = [sys.executable, "-c", code]
+    process = subprocess.run(
+        command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=120
+    )
+    assert process.stdout.split() == [str(used)], process.stderr
 
 
 def test_bugs_keep_their_traceback(monkeypatch):

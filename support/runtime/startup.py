@@ -4,6 +4,7 @@ import contextlib
 import errno
 import logging
 import os
+import platform
 import signal
 import sys
 import traceback
@@ -18,6 +19,9 @@ flags.answer_early()
 # TensorFlow and JAX read these when they are imported.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # not all of the GPU's memory at once
+if platform.machine() in ("x86_64", "AMD64"):
+    # oneDNN makes steps up to a third faster, and TensorFlow itself turns it on only on newer CPUs.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 for _name in ("absl", "urllib3"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", message="Explicitly requested dtype int64")  # Keras on JAX
