@@ -24,10 +24,12 @@ import common  # noqa: E402  (first: it quiets TensorFlow's import)
 from support.data.prepared import Pictures  # noqa: E402
 from support.data.synthetic import draw_animal  # noqa: E402
 from support.runtime import startup  # noqa: E402
+from support.training import batch_norm  # noqa: E402
 
 import keras  # noqa: E402
 import tensorflow as tf  # noqa: E402
 import tensorflow_datasets as tfds  # noqa: E402
+from PIL import Image  # noqa: E402
 
 if "PYTEST_XDIST_WORKER" not in os.environ:  # processes on JAX share what XLA compiles, so far
     _compiled = tempfile.TemporaryDirectory(prefix="compiled-")
@@ -104,6 +106,8 @@ def finished_run(runs_dir, network):
 def seed():
     """Every test draws the same weights each time; some small networks start dead."""
     keras.utils.set_random_seed(0)
+    yield
+    keras.layers.BatchNormalization.call = batch_norm._composed  # `set_up` puts another in
 
 
 @pytest.fixture(scope="session")
@@ -144,6 +148,19 @@ def mapped(pairs):
     flat = np.concatenate([one.ravel() for one in pixels])
     flat.flags.writeable = False  # as a file that is mapped for reading
     return Pictures(flat, [one.shape[:2] for one in pixels])
+
+
+def own_pictures(folder, classes, count=16):
+    """A folder of one's own, of pictures at random whose masks have all of so many classes."""
+    rng = np.random.default_rng(0)
+    for name in ("images", "masks"):
+        (folder / name).mkdir()
+    for number in range(count):
+        picture = rng.integers(0, 256, (64, 64, 3), np.uint8)
+        mask = np.arange(64, dtype=np.uint8)[:, None].repeat(64, axis=1) % classes
+        Image.fromarray(picture).save(folder / "images" / f"{number}.png")
+        Image.fromarray(mask).save(folder / "masks" / f"{number}.png")
+    (folder / "classes.txt").write_text("".join(f"class {number}\n" for number in range(classes)))
 
 
 @pytest.fixture(scope="session")

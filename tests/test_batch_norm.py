@@ -12,7 +12,7 @@ def trained(call, monkeypatch, shape, **options):
     """Outputs, gradients and statistics of a layer after two batches."""
     monkeypatch.setattr(keras.layers.BatchNormalization, "call", call)
     rng = np.random.default_rng(0)
-    layer = keras.layers.BatchNormalization(momentum=0.7, epsilon=1e-5, **options)
+    layer = keras.layers.BatchNormalization(momentum=0.7, epsilon=0.5, **options)
     layer.build(shape)
     layer.gamma.assign(rng.uniform(0.5, 2, shape[-1]))
     layer.beta.assign(rng.normal(size=shape[-1]))

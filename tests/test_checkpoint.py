@@ -87,7 +87,9 @@ def test_early_stopping_goes_on_counting(tmp_path, capsys, death):
     """With a learning rate of next to nothing, patience is all that decides."""
     options = {"patience": 2, "learning_rate": 1e-9}
     undisturbed = train(tmp_path / "undisturbed", [9, 9], **options)
-    assert undisturbed[0]["epochs"] < 9
+    first, second = undisturbed[0]["stages"][1], undisturbed[0]["epochs"]
+    assert 3 <= first < 9  # each stage has its patience, and is not skipped
+    assert 3 <= second - first < 9
     assert "Epoch 3: early stopping" in capsys.readouterr().out
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "disturbed", [9, 9], die_after=death, **options)
@@ -192,6 +194,56 @@ def test_the_weights_of_the_best_epoch_are_kept_and_not_those_of_the_last(tmp_pa
     assert checkpoint.progress["best"] == 0.5
     checkpoint.on_train_end()
     assert all((weight == 1).all() for weight in model.get_weights())
+
+
+@pytest.fixture
+def by_hand(tmp_path):
+    """A function that trains a stage, given its epochs' scores; weights are the epoch's number."""
+    model = tiny_model()
+    model.compile("sgd", "mse")
+    checkpoint = Checkpoint(tmp_path, "score", patience=2)
+    (tmp_path / "history.csv").touch()
+    callbacks = [checkpoint.stopping, checkpoint]
+
+    def stage(scores, after_epoch=lambda: None):
+        for callback in callbacks:
+            callback.set_params({"epochs": len(scores), "steps": 5})
+            callback.set_model(model)
+            callback.on_train_begin()
+        begins_with = model.get_weights()[0].flat[0], checkpoint.stopping.wait
+        for epoch, score in enumerate(scores):
+            for weight in model.weights:
+                weight.assign(np.full(weight.shape, epoch))
+            after_epoch()
+            for callback in callbacks:
+                callback.on_epoch_end(epoch, {"val_score": score})
+        checkpoint.on_train_end()
+        return begins_with
+
+    return checkpoint, model, stage
+
+
+def test_a_stage_begins_with_the_last_weights_and_a_patience_of_its_own(by_hand):
+    checkpoint, model, stage = by_hand
+    stage([0.5, 0.4, 0.4])
+    assert checkpoint.stopping.wait == 2
+    assert model.get_weights()[0].flat[0] == 0  # the best
+    assert stage([0.1]) == (2, 0)
+    assert model.get_weights()[0].flat[0] == 0
+
+
+def test_the_clock_counts_all_stages(by_hand, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("support.training.checkpoint.time.perf_counter", lambda: now[0])
+    checkpoint, _, stage = by_hand
+
+    def ten_seconds():
+        now[0] += 10
+
+    stage([0.5, 0.6], ten_seconds)
+    now[0] += 1000  # between stages nothing is trained
+    stage([0.7], ten_seconds)
+    assert checkpoint.progress["seconds"] == 30
 
 
 @pytest.mark.parametrize("loss", [np.nan, np.inf])

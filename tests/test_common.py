@@ -288,6 +288,14 @@ def test_evaluate_counts_pixels_of_every_picture():
     )
 
 
+def test_evaluate_counts_more_classes_than_a_byte_has_pairs_for():
+    masks = np.full((1, 2, 2, 1), 19, np.uint8)
+    batches = tf.data.Dataset.from_tensors((np.zeros((1, 2, 2, 3)), masks))
+    probabilities = np.broadcast_to(np.eye(20)[18], (1, 2, 2, 20))
+    confusion, _ = common.evaluate(Fixed([probabilities]), batches, 20)
+    assert confusion[19, 18] == confusion.sum() == 4
+
+
 def test_the_metric_of_training_is_that_of_the_evaluation():
     rng = np.random.default_rng(0)
     masks = rng.integers(0, 3, (4, 8, 8, 1), np.uint8)
@@ -490,3 +498,26 @@ def test_what_the_surest_position_of_each_class_looks_at_is_lit(figures, tmp_pat
             assert light[0, 0].max() < 0.35
             assert np.abs(np.diff(light[7], axis=0)).max() < 0.5  # and smooth in between
             assert axis.get_title() == f"surest {'abc'[position]} looks at"
+
+
+def test_each_class_shows_where_its_own_position_looks_as_the_mean_of_the_heads(figures, tmp_path):
+    """Position 1, top right, looks at 1 with one head and at 3 with the other; 2 at itself."""
+    _, masks, data, _ = drawn_data()
+    data.test = tf.data.Dataset.from_tensor_slices((np.ones((5, 8, 8, 3), np.float32), masks))
+    data.test = data.test.batch(2)
+    sure = np.full((5, 2, 2, 3), 0.2, np.float32)
+    for position in range(3):
+        sure[:, position // 2, position % 2, position] = 0.6
+    probabilities = sure.repeat(4, axis=1).repeat(4, axis=2)
+    scores = np.full((5, 2, 4, 4), 0.25, np.float32)  # heads, from, to
+    scores[:, 0, 1], scores[:, 1, 1] = [0, 1, 0, 0], [0, 0, 0, 1]
+    scores[:, :, 2] = [0, 0, 1, 0]
+    grids = scores.reshape(5, 2, 2, 2, 2, 2)
+    common.plot_attention(
+        tmp_path / "b.png", lambda x: grids[: len(x)], lambda x: probabilities[: len(x)], data, 5
+    )
+    for row in np.reshape(figures["b.png"].axes[:20], (5, 4)):
+        second, third = (axis.images[0].get_array()[..., 0] for axis in row[2:])
+        corners = (0, 0), (0, 7), (7, 0), (7, 7)
+        assert [second[at] > 0.9 for at in corners] == [False, True, False, True]
+        assert [third[at] > 0.9 for at in corners] == [False, False, True, False]

@@ -43,6 +43,7 @@ def hardware(monkeypatch):
         ([], "float32"),
         ([("Tesla P100", 6.0)], "float32"),
         ([("Tesla V100", 7.0)], "mixed_float16"),
+        ([("A100", 8.0)], "mixed_bfloat16"),
         ([("H100", 9.0)], "mixed_bfloat16"),
         ([("TPU v4", float("inf"))], "mixed_bfloat16"),
         ([("H100", 9.0), ("Tesla T4", 7.5)], "mixed_float16"),
@@ -125,8 +126,29 @@ def test_a_gpu_that_cannot_be_used_is_told(monkeypatch, printed, status, told):
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
     assert devices.unused_gpu().startswith(told)
     assert bool(devices.unused_gpu()) == bool(told)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")  # hidden on purpose
-    assert devices.unused_gpu() == ""
+    with monkeypatch.context() as patch:
+        patch.setenv("CUDA_VISIBLE_DEVICES", "-1")  # hidden on purpose
+        assert devices.unused_gpu() == ""
+    monkeypatch.setattr(devices, "accelerators", lambda: [("A100", 8.0)])
+    monkeypatch.setattr(devices, "device_count", lambda: 1)
+    assert devices.unused_gpu() == ""  # for it is used
+    monkeypatch.setattr(devices, "accelerators", lambda: [("A100", 8.0)] * 2)
+    assert "uses 1 of 2 GPUs" in devices.unused_gpu()
+
+
+def test_every_device_takes_as_many_pictures_and_none_comes_back_twice(monkeypatch):
+    given = []
+
+    def predict(images, batch_size, verbose):
+        given.append(len(images))
+        return images
+
+    monkeypatch.setattr(devices, "BACKEND", "tensorflow")
+    monkeypatch.setattr(devices, "device_count", lambda: 4)
+    images = np.random.default_rng(0).random((5, 2, 2, 3))
+    found = devices.predict_batch(SimpleNamespace(predict=predict), images)
+    np.testing.assert_array_equal(found, images)
+    assert given == [8]
 
 
 def test_without_a_driver_there_is_nothing_to_tell(monkeypatch):

@@ -14,6 +14,7 @@ from conftest import (
     finished_run,
     loss_and_metrics,
     mean_iou_of,
+    own_pictures,
     random_batch,
     run_script,
     without_training,
@@ -102,6 +103,14 @@ def test_preprocessing_in_the_model_is_keras_own():
     image = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")
     wanted = keras.applications.vgg16.preprocess_input(image.copy())
     np.testing.assert_allclose(preprocessing.predict_on_batch(image / 255), wanted, atol=1e-3)
+
+
+def test_the_layers_that_were_fully_connected_have_their_relu():
+    model = small_model()
+    features = keras.Model(model.input, [model.get_layer(name).output for name in ("fc6", "fc7")])
+    image = np.random.default_rng(0).random((1, 64, 64, 3), np.float32)
+    for found in keras.Model(model.input, features.outputs)(image[:, :32, :32]):
+        assert np.min(found) == 0 < np.max(found)
 
 
 def test_the_first_prediction_is_undecided():
@@ -314,3 +323,13 @@ def test_main_builds_what_the_flags_ask_for(monkeypatch, pets):
     dropouts = [one for one in model.layers if isinstance(one, keras.layers.Dropout)]
     assert [one.rate for one in dropouts] == [0.25, 0.25]
     assert {model.get_layer(name).momentum for name in ("pool4", "pool5")} == {0.7}
+    norms = [one for one in encoder_layers(model) if hasattr(one, "momentum")]
+    assert len(norms) == 13
+    assert {one.momentum for one in norms} == {0.7}
+
+
+@pytest.mark.slow
+def test_main_builds_for_the_classes_of_the_data(monkeypatch, pets, tmp_path):
+    own_pictures(tmp_path, classes=2)
+    (fit, *_) = without_training(monkeypatch, pets, "fcn", "--dataset", str(tmp_path)).fits
+    assert fit.model.output_shape[-1] == 2

@@ -130,6 +130,58 @@ def test_of_two_models_none_is_chosen_without_a_word(capsys, tmp_path, monkeypat
         assert "a run to use is named by --model alone" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("use", [["--predict", "a.png"], ["--export", "onnx"]])
+def test_what_only_training_takes_is_not_ignored_without_a_word(capsys, monkeypatch, use):
+    with pytest.raises(SystemExit) as stopped:
+        main_with(monkeypatch, "Unet-keras", *use, "--pretrained", "published")
+    assert stopped.value.code == 2
+    assert "--pretrained published is for training here" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        (["--output", "x"], "--output goes with --predict, and there is none"),
+        (["--model", "x"], "--model goes with --predict, and there is none"),
+        (["--mirrored", "--export", "onnx"], "--mirrored goes with --predict"),
+        (["--export", "tflite"], "--export tflite takes one of onnx, litert, saved_model"),
+        (["--export", "onnx", "--predict", "a.png"], "saved_model, without --predict"),
+    ],
+)
+def test_flags_of_a_trained_model_start_no_training(capsys, monkeypatch, given, told):
+    with pytest.raises(SystemExit) as stopped:
+        main_with(monkeypatch, "Unet-keras", *given)
+    assert stopped.value.code == 2
+    assert told in capsys.readouterr().err
+
+
+def parsed(*arguments):
+    return flags.parse_flags(vars(importlib.import_module("Unet-keras")), {}, [*arguments])
+
+
+def test_a_folder_is_the_same_dataset_however_it_is_named(monkeypatch, tmp_path):
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    for name in ("mine", "./mine", "~/mine", str(tmp_path / "mine")):
+        assert parsed("--dataset", name).dataset == str((tmp_path / "mine").resolve())
+
+
+def test_the_lowest_and_the_highest_value_are_allowed():
+    given = parsed("--augmentation", "0", "--dropout", "0", "--learning-rate", "1", "--seed", "0")
+    assert (given.augmentation, given.dropout, given.learning_rate, given.seed) == (0, 0, 1, 0)
+    assert parsed("--augmentation", "2").augmentation == 2
+
+
+def test_a_word_is_no_folder_of_that_name(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in ("imagenet", "published", "mine"):
+        (tmp_path / name).mkdir()
+    found = {name: flags.is_run(name) for name in ("imagenet", "published", "mine", "a.keras")}
+    assert found == {"imagenet": False, "published": False, "mine": True, "a.keras": True}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_process_ends_with_one_line_and_status_2(tmp_path, script):

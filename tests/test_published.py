@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import common
 from support.data.synthetic import draw_animal
-from support.inference.model_file import save_model
+from support.inference.model_file import load_model, save_model
 from support.runtime.startup import UserError
 from support.training import published_u2net
 from support.training.own_run import begin_with_run
@@ -22,6 +22,7 @@ import onnx
 import onnxruntime
 import pytest
 import tensorflow as tf
+from conftest import NETWORKS, without_training
 from PIL import Image
 
 u2net, unet = (importlib.import_module(f"{name}-keras") for name in ("U2Net", "Unet"))
@@ -71,7 +72,9 @@ def test_background_and_object_have_the_probabilities_of_the_published_sigmoid(f
     flags = SimpleNamespace(pretrained=str(path), variant="lite", runs_dir=str(tmp_path))
     two_classes = u2net.build_model(variant="lite", num_classes=2, normalize_input=True)
     published_u2net.use_published(two_classes, flags)
-    model = keras.models.load_model(flags.model)
+    model, facts = load_model(flags.model)
+    assert [entry["name"] for entry in facts["classes"]] == ["background", "object"]
+    assert (facts["image_size"], facts["fit"]) == (320, "resize")
     wanted = keras.ops.sigmoid(one_class(IMAGES)[0])
     np.testing.assert_allclose(model(IMAGES)[..., 1:], wanted, atol=1e-5)
 
@@ -104,7 +107,7 @@ def test_unfolding_changes_nothing_and_in_training_next_to_nothing(folded):
     model = u2net.build_model(variant="lite", num_classes=3)
     put_u2net(model, open_u2net(str(path), "lite"), str(path))
     before = model(IMAGES)[0]
-    unfold(model, tf.data.Dataset.from_tensors((IMAGES, IMAGES)))
+    unfold(model, tf.data.Dataset.from_tensor_slices((IMAGES, IMAGES)).batch(1))  # two batches
     np.testing.assert_allclose(model(IMAGES)[0], before, atol=1e-4)
     spread = np.std(before)
     assert np.abs(model(IMAGES, training=True)[0] - before).mean() < 0.05 * spread
@@ -268,6 +271,86 @@ def test_a_run_of_another_network_or_width_is_refused(tmp_path):
         begin_with_run(wider, str(tmp_path / "none.keras"), ("a", "b", "c"))
     with pytest.raises(UserError, match="neither none nor the folder of a run"):
         begin_with_run(wider, "imagenet", ("a", "b", "c"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", NETWORKS)
+def test_each_script_goes_on_from_a_run(monkeypatch, tmp_path, capsys, pets, network):
+    options = {
+        "unet": {"base_filters": 4},
+        "u2net": {"variant": "lite", "self_attention": True},
+        "fcn": {"pretrained": "none", "fc_filters": 8},
+    }
+    earlier = importlib.import_module(NETWORKS[network][0]).build_model(**options[network])
+    rng = np.random.default_rng(0)
+    for weight in earlier.weights:
+        if "seed" not in weight.path:
+            weight.assign(rng.normal(0, 1, weight.shape))
+    names = [{"name": name, "color": "#000000"} for name in ("pet", "background", "border")]
+    whole = keras.Model(earlier.input, keras.layers.Softmax()(earlier.outputs[0]))
+    facts = {"image_size": 64, "fit": "resize", "classes": names, "value_range": None}
+    save_model(whole, facts, tmp_path / "model.keras")
+    model = (
+        without_training(monkeypatch, pets, network, "--pretrained", str(tmp_path)).fits[0].model
+    )
+    assert f"Begins with {tmp_path}\n" in capsys.readouterr().out
+    for found, wanted in zip(model.weights, earlier.weights, strict=True):
+        if "seed" not in wanted.path:
+            np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.slow
+def test_u2net_begins_with_a_file_and_the_statistics_of_the_pictures(
+    folded, monkeypatch, capsys, pets
+):
+    _, path = folded
+    given = ["--pretrained", str(path), "--no-self-attention"]
+    left = without_training(monkeypatch, pets, "u2net", *given)
+    model = left.fits[0].model
+    told = capsys.readouterr().out
+    assert f"Begins with {path}: all but the 7 heads, which are new\n" in told
+    assert "With --learning-rate 0.002 it forgets less" in told
+    ((kernel, bias), *_) = open_u2net(str(path), "lite")
+    (first, *_) = layers_of(model, keras.layers.Conv2D)
+    for found, wanted in zip(first.get_weights(), (kernel, bias), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    assert any(isinstance(layer, keras.layers.Normalization) for layer in model.layers)
+    (norm, *_) = layers_of(model, keras.layers.BatchNormalization)
+    features = keras.Model(model.input, norm.input)
+    images = np.concatenate([batch for batch, _ in left.run.data.train.take(4)])
+    wanted = features.predict_on_batch(images).mean((0, 1, 2))
+    np.testing.assert_allclose(norm.moving_mean, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize(("rate", "is_told"), [(2e-3, False), (2.1e-3, True)])
+def test_a_rate_at_which_published_weights_are_forgotten_is_told(
+    monkeypatch, capsys, rate, is_told
+):
+    for name in ("put_u2net", "open_u2net", "unfold"):
+        monkeypatch.setattr(published_u2net, name, lambda *_: None)
+    flags = SimpleNamespace(pretrained="published", variant="lite", learning_rate=rate)
+    published_u2net.begin_with_u2net(None, flags, SimpleNamespace(train=None))
+    assert ("forgets less" in capsys.readouterr().out) == is_told
+
+
+@pytest.mark.slow
+def test_the_published_network_labels_a_photo_without_training(
+    folded, tmp_path, monkeypatch, capsys
+):
+    _, path = folded
+    md5 = hashlib.md5(path.read_bytes()).hexdigest()
+    monkeypatch.setitem(published_u2net._FILES, "lite", ("u2netp.onnx", md5))
+    monkeypatch.setenv("U2NET_HOME", str(path.parent))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "published").mkdir()  # a folder that has the name of the word
+    Image.fromarray(draw_animal(np.random.default_rng(0))[0]).save("one.png")
+    arguments = ["--variant", "lite", "--pretrained", "published", "--predict", "one.png"]
+    monkeypatch.setattr("sys.argv", ["U2Net-keras.py", *arguments])
+    u2net.main()
+    assert "runs/published/u2net-lite.keras" in capsys.readouterr().out.replace(os.sep, "/")
+    mask, photo = (Image.open(name) for name in ("predictions/one-mask.png", "one.png"))
+    assert mask.size == photo.size
+    assert set(np.unique(mask)) <= {0, 1}
 
 
 @pytest.mark.slow

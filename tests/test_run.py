@@ -1,8 +1,69 @@
-"""How long a training will take."""
+"""One training's callbacks, what it keeps, and how long it will take."""
 
+from types import SimpleNamespace
+
+from support.inference.model_file import load_model
+from support.runtime import distributed
 from support.training import run
 
+import keras
+import numpy as np
 import pytest
+from conftest import ROOT
+
+
+@pytest.fixture
+def begun(tmp_path):
+    """A `Run` of two classes that nobody has trained yet."""
+    data = SimpleNamespace(title="dots", identity="1", class_names=("a", "b"), epochs=None)
+    data.class_colors, data.value_range = ("#000000", "#ffffff"), (2100, 2300)
+    data.epochs = SimpleNamespace(number=None)
+    flags = SimpleNamespace(runs_dir=str(tmp_path), script=str(ROOT / "Unet-keras.py"))
+    flags.patience, flags.image_size, flags.fit = 0, 32, "tiles"
+    return lambda metric="mean_iou": run.Run("dots", flags, data, metric)
+
+
+def test_every_epoch_of_all_stages_has_an_order_and_changes_of_its_own(begun):
+    """Both follow from the number of the epoch, which goes on where the stage before ended."""
+    begun = begun("accuracy")
+    inputs = keras.Input((2,))
+    model = keras.Model(inputs, keras.layers.Dense(1)(inputs))
+    seen = []
+    see = keras.callbacks.LambdaCallback(
+        on_train_batch_begin=lambda batch, logs: seen.append(begun.data.epochs.number)
+    )
+    for epochs in (2, 1):
+        model.compile("sgd", "mse", metrics=["accuracy"], jit_compile=False)
+        data = {"x": np.zeros((4, 2)), "y": np.zeros((4, 1))}
+        options = {"epochs": epochs, "batch_size": 4, "verbose": 0}
+        validation = data["x"], data["y"]
+        model.fit(**data, **options, validation_data=validation, callbacks=[*begun.callbacks, see])
+    assert seen == [0, 1, 2]
+
+
+def test_the_model_that_is_kept_knows_what_it_takes_to_use_it(begun):
+    begun = begun()
+    inputs = keras.Input((None, None, 3))
+    logits = keras.layers.Conv2D(2, 1, name="scores")(inputs)
+    model = keras.Model(inputs, [logits, inputs], name="dots")
+    kept = begun.keep(model)
+    found, facts = load_model(begun.folder / "model.keras")
+    assert facts == {
+        "image_size": 32,
+        "fit": "tiles",
+        "classes": [{"name": "a", "color": "#000000"}, {"name": "b", "color": "#ffffff"}],
+        "value_range": [2100, 2300],
+    }
+    images = np.random.default_rng(0).random((1, 4, 4, 3), np.float32)
+    wanted = keras.ops.softmax(model(images)[0])
+    for one in (kept, found):
+        np.testing.assert_allclose(one(images), wanted, rtol=1e-5)
+
+
+def test_processes_with_other_settings_train_nothing_together(begun, monkeypatch):
+    monkeypatch.setattr(distributed, "broadcast", lambda content: b'{"data": "other"}')
+    with pytest.raises(SystemExit, match="differs from process 0"):
+        begun()
 
 
 @pytest.fixture

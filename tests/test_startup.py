@@ -1,6 +1,7 @@
 """What importing changes and what `launch` does: a line in place of a traceback."""
 
 import errno
+import io
 import os
 import platform
 import signal
@@ -71,6 +72,19 @@ def test_tensorflow_computes_with_onednn_on_any_x86_unless_told_otherwise(given,
         command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=120
     )
     assert process.stdout.split() == [str(used)], process.stderr
+
+
+def test_a_notebook_whose_output_is_no_file_can_launch(monkeypatch):
+    class Output(io.TextIOBase):
+        def write(self, text):
+            return len(text)
+
+    monkeypatch.setattr(signal, "signal", lambda *arguments: None)
+    for name in ("stdout", "stderr"):
+        monkeypatch.setattr(sys, name, Output())
+    called = []
+    startup.launch(lambda: called.append(True))
+    assert called
 
 
 def test_bugs_keep_their_traceback(monkeypatch):

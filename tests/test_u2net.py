@@ -226,3 +226,68 @@ def test_main_builds_what_the_flags_ask_for(monkeypatch, pets):
     norms = [one for one in model.layers if isinstance(one, keras.layers.BatchNormalization)]
     assert {one.momentum for one in norms} == {0.7}
     assert left.finished == (model, None)
+
+
+def test_the_first_output_is_the_fusion_and_the_others_the_sides_in_their_order():
+    model = u2net.build_model(image_size=32, variant="lite")
+    names = ["scores", *(f"scores_{number}" for number in range(1, 7))]
+    for number, name in enumerate(names):
+        kernel, _ = model.get_layer(name).get_weights()
+        model.get_layer(name).set_weights([0 * kernel, np.float32([1, 2, 3]) + number])
+    for number, logits in enumerate(model(np.zeros((1, 32, 32, 3), np.float32))):
+        wanted = np.broadcast_to(np.float32([1, 2, 3]) + number, logits.shape)
+        np.testing.assert_allclose(logits, wanted, rtol=1e-6)
+
+
+def test_what_comes_from_below_stands_before_what_was_skipped():
+    """As in the published code, whose weights would fit the other order, too, and mean nothing."""
+    model = u2net.build_model(variant="lite")
+
+    def made(tensor):
+        """The number of the ReLU whose features these are: layers are numbered as they are made."""
+        layer = tensor._keras_history.operation
+        while not isinstance(layer, keras.layers.ReLU):
+            if isinstance(layer, keras.layers.Add):  # of a residual, whose own number is lower
+                tensor, _ = layer.input
+            else:
+                tensor = layer.input
+            layer = tensor._keras_history.operation
+        return int(layer.name.rpartition("_")[2] if "_" in layer.name[3:] else 0)
+
+    joined = [one for one in model.layers if isinstance(one, keras.layers.Concatenate)]
+    pairs = [one.input for one in joined if len(one.input) == 2]
+    depths = [7, 6, 5, 4, 4, 4, 4, 4, 5, 6, 7]  # of RSU-4F, too, there are three in a block
+    assert len(pairs) == sum(depth - 1 for depth in depths) + 5
+    for below, skipped in pairs:
+        assert made(below) > made(skipped)
+    (fusion,) = (one.input for one in joined if len(one.input) == 6)
+    for number, tensor in enumerate(fusion, start=1):
+        operation = tensor._keras_history.operation
+        if number > 1:
+            operation = operation.input._keras_history.operation
+        assert operation.name == f"scores_{number}"
+
+
+def test_upsampling_is_bilinear_with_half_pixel_centers():
+    found = u2net.upsample(np.float32([0, 1]).reshape(1, 1, 2, 1))
+    np.testing.assert_allclose(found[0, ..., 0], 2 * [[0, 0.25, 0.75, 1]], atol=1e-6)
+
+
+def test_pictures_are_normalized_by_the_mean_and_deviation_of_imagenet():
+    """As torchvision's models, from which the published weights' training has the numbers."""
+    model = u2net.build_model(variant="lite", normalize_input=True)
+    (layer,) = (one for one in model.layers if isinstance(one, keras.layers.Normalization))
+    pixel = np.float32([0.485 + 0.229, 0.456, 0.406 - 0.225]).reshape(1, 1, 1, 3)
+    np.testing.assert_allclose(layer(pixel)[0, 0, 0], [1, 0, -1], atol=1e-5)
+
+
+def test_attention_adds_to_the_features_and_tells_places_apart():
+    inputs = keras.Input((16, 16, 16))
+    model = keras.Model(inputs, u2net.attend(inputs))
+    same = np.broadcast_to(np.random.default_rng(0).random(16, np.float32), (1, 16, 16, 16))
+    found = model(same).numpy()[0]
+    assert np.abs(found[0, 0] - found[8, 8]).max() > 1e-3  # the corner, whose neighbours are zeros
+    for name in ("positions", "attention"):
+        layer = model.get_layer(name)
+        layer.set_weights([np.zeros_like(weight) for weight in layer.get_weights()])
+    np.testing.assert_allclose(model(same), same, atol=1e-6)

@@ -12,6 +12,7 @@ from conftest import (
     assert_rises_to_and_falls_to_zero,
     loss_and_metrics,
     mean_iou_of,
+    own_pictures,
     random_batch,
     without_training,
 )
@@ -52,6 +53,17 @@ def test_output_has_the_size_of_the_input(size):
     logits = model.predict_on_batch(image)
     assert logits.dtype == np.float32
     assert logits.min() < 0 < logits.max()
+
+
+def test_every_convolution_of_a_block_has_its_relu():
+    """Without them the network would be a single convolution, and nearly as many tests pass."""
+    model = unet.build_model(base_filters=2)
+    relus = [one for one in model.layers if isinstance(one, keras.layers.ReLU)]
+    assert len(relus) == 2 * 9
+    for relu in relus:
+        norm = relu.input._keras_history.operation
+        assert isinstance(norm, keras.layers.BatchNormalization)
+        assert isinstance(norm.input._keras_history.operation, keras.layers.Conv2D)
 
 
 def test_every_weight_gets_a_gradient():
@@ -113,3 +125,9 @@ def test_main_compiles_the_loss_and_the_metric_that_the_run_looks_at(monkeypatch
     assert loss == pytest.approx(float(np.mean(common.segmentation_loss(mask, guess))), rel=1e-5)
     assert metrics[left.run.metric] == pytest.approx(mean_iou_of(mask, guess))
     assert fit.validation is left.run.data.validation
+
+
+def test_main_builds_for_the_classes_of_the_data(monkeypatch, pets, tmp_path):
+    own_pictures(tmp_path, classes=2)
+    (fit, *_) = without_training(monkeypatch, pets, "unet", "--dataset", str(tmp_path)).fits
+    assert fit.model.output_shape[-1] == 2

@@ -2,6 +2,7 @@
 
 from support.inference.export import export_model
 from support.inference.label_photos import label_photos
+from support.runtime.flags import refuse
 
 
 def use_model(network, flags, preprocess):
@@ -10,6 +11,9 @@ def use_model(network, flags, preprocess):
     Args:
         network, flags, preprocess: as for `label_photos`; `flags` has `export`, too.
     """
+    pretrained = getattr(flags, "pretrained", "none")
+    if (flags.predict or flags.export) and pretrained != "none" and not flags.model:
+        refuse(f"--pretrained {pretrained} is for training here: --model names a model to use")
     if flags.predict:
         label_photos(network, flags, preprocess)
     if flags.export:

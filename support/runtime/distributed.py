@@ -96,7 +96,8 @@ def _read_environment():
         raise UserError(f"To train with several processes, set {' and '.join(missing)}, too.")
     address, count, number = given.values()
     address = address.split(",")[0].strip()  # Keras allows those of all processes
-    values = address.rpartition(":")[2], count, number
+    host, _, port = address.rpartition(":")
+    values = port if host else "", count, number
     forms = "host:port of process 0", "a whole number", "a whole number"
     for name, value, form in zip(given, values, forms, strict=True):
         if not value.isdecimal() or int(value) > 65535:

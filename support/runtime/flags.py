@@ -12,6 +12,7 @@ from pathlib import Path
 EXPORTS = ["onnx", "litert", "saved_model"]
 PRECISIONS = ["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 DATASETS = ("oxford_iiit_pet", "synthetic")
+_PRETRAINED = ("none", "imagenet", "published")
 
 
 def _dataset_refusal(value):
@@ -20,13 +21,14 @@ def _dataset_refusal(value):
 
 
 def _pretrained_refusal(value):
-    known = value in ("none", "imagenet", "published") or os.path.exists(value)
+    known = value in _PRETRAINED or os.path.exists(value)
     return None if known else "a word that its comment names, or a path that exists"
 
 
 def is_run(pretrained):
     """Whether the value of --pretrained is the folder of a run, or its `model.keras`."""
-    return os.path.isdir(pretrained) or pretrained.endswith(".keras")
+    is_word = pretrained in _PRETRAINED  # whatever folder has that name
+    return not is_word and (os.path.isdir(pretrained) or pretrained.endswith(".keras"))
 
 
 # What every script allows, by the name of the flag. `parse_flags` says what the values mean.
@@ -80,7 +82,8 @@ def parse_flags(script, limits, arguments=None):
         argparse.Namespace with an attribute for each constant, in lower case; `script`, the path
         of the script; `predict`, a list of photos, and `export`, a format, both of which are empty
         in a training. If `export` is not, also `model`; if `predict` is not, also `model`,
-        `output`, `probabilities`, `mirrored` and `overwrite`.
+        `output`, `probabilities`, `mirrored` and `overwrite`; and then `pretrained` is "none"
+        unless it was given as a flag.
 
     Raises:
         SystemExit: status 2 and one line on stderr, for an unknown flag, a refused value or a
@@ -124,14 +127,14 @@ def parse_flags(script, limits, arguments=None):
         if name not in flags:
             refuse(f"the constant {name.upper()}, a number or text, is missing in the script")
     pretrained = os.path.expanduser(str(getattr(flags, "pretrained", "none")))
-    if "pretrained" in flags:
-        flags.pretrained = pretrained
     if flags.predict or flags.export:
         limits["dataset"] = str  # it needs none, and a model knows what it was trained on
-        if pretrained in ("none", os.path.expanduser(str(script.get("PRETRAINED")))):
-            limits["pretrained"] = str
-        elif flags.model or is_run(pretrained):
+        if pretrained == os.path.expanduser(str(script.get("PRETRAINED"))):
+            pretrained = "none"  # the constant is for training
+        if pretrained != "none" and (flags.model or is_run(pretrained)):
             refuse("a run to use is named by --model alone, without --pretrained")
+    if "pretrained" in flags:
+        flags.pretrained = pretrained
     for name, value in vars(flags).items():
         if wanted := _refusal(value, limits.get(name)):
             refuse(f"{_flag(name)} {value!r} cannot work: must be {wanted}")

@@ -92,8 +92,9 @@ def launch(main):
         os.write(2, f"\nStopped. {go_on}\n".encode())
         os._exit(128 + number)  # as shells count; and at once: a download would be waited for
 
-    for stream in filter(None, (sys.stdout, sys.stderr)):
-        stream.reconfigure(errors="replace")  # a folder's name may not fit into the code page
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # None, or that of a notebook or IDLE
+            stream.reconfigure(errors="replace")  # a folder's name may not fit into the code page
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
     use_known_defaults()
