@@ -3,6 +3,7 @@
 from types import SimpleNamespace
 
 import common
+from support.data.batches import DRAWS
 from support.data.classes import COLORS
 from support.data.synthetic import draw_animal
 from support.training import figures as training_figures
@@ -144,6 +145,29 @@ def test_augmentation_covers_flips_scales_and_colors():
     assert areas.max() > 1.5
     brightest = np.array([np.max(new_image) for new_image, _ in results])
     assert len(set(brightest.tolist())) > 10
+
+
+@pytest.mark.parametrize(("strength", "scale"), [(1.0, 1.5), (0.5, 1.5**0.5)])
+def test_strength_is_that_of_the_geometry_too(strength, scale):
+    """A square of 32 pixels in the middle, made as small as can be."""
+    mask = np.zeros((1, 64, 64, 1), np.uint8)
+    mask[:, 16:48, 16:48] = 1
+    draws = np.zeros((1, DRAWS), np.float32)
+    draws[0, 1] = 1
+    images = np.repeat(255 * mask, 3, axis=-1)
+    _, found = common.augment(images, mask, draws, strength)
+    assert abs(np.sqrt(np.sum(found)) - 32 / scale) < 1
+
+
+def test_where_a_tile_is_cut_has_no_say_in_how_it_is_changed():
+    image, mask = (array[None] for array in own_mask())
+    draws = np.random.default_rng(0).uniform(-1, 1, (1, DRAWS)).astype(np.float32)
+    other = draws.copy()
+    other[:, -2:] *= -1  # the two that `Tiles` takes
+    for one, same in zip(
+        *(common.augment(image, mask, some, 1.0) for some in (draws, other)), strict=True
+    ):
+        np.testing.assert_array_equal(one, same)
 
 
 def test_augmentation_of_strength_zero_is_none():
@@ -469,6 +493,22 @@ def test_predictions_are_drawn_from_best_to_worst_each_with_its_own_truth(figure
         np.testing.assert_allclose(predicted, colors[answer])
         wanted = 255 * (0.55 * picture + 0.45 * predicted)
         np.testing.assert_allclose(overlay, wanted, atol=1.5)  # of 255
+
+
+def test_void_pictures_are_not_drawn_none_twice_and_every_class_has_its_color(figures, tmp_path):
+    images, _, data, _ = drawn_data()
+    truth = np.zeros((5, 8, 8, 1), np.uint8)
+    data.test = tf.data.Dataset.from_tensor_slices((images, truth)).batch(2)
+    answer = np.zeros((1, 8, 8, 3))
+    answer[..., 0], answer[0, 0, 0] = 1, (0, 2, 0)  # b, which the truth does not have
+    ious = np.array([1, np.nan, 0.5, 0.7, 0.2])
+    model = SimpleNamespace(predict_on_batch=lambda batch: answer)
+    common.plot_predictions(tmp_path / "v.png", model, data, ious, "title", rows=6)
+    titles = [axis.get_title() for axis in figures["v.png"].axes]
+    assert titles[::4] == [f"picture, rank {rank} of 4" for rank in range(1, 5)]
+    assert not any("nan" in title for title in titles)
+    (legend,) = figures["v.png"].legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]
 
 
 def test_what_the_surest_position_of_each_class_looks_at_is_lit(figures, tmp_path):

@@ -120,6 +120,8 @@ BLACK_WHITE, ONE_BIT, BINARY = np.uint8([[0, 255]]), np.array([[False, True]]), 
         (COLORS, "a b 255 0 0\nG 0 255 0\nB 0 0 255\n", IDS, ("a b", "G", "B")),
         (COLORS, "G 0 255 0\nvoid 0 0 255\nR 255 0 0", [[1, 0, 255, 255, 0, 1]] * 4, ("G", "R")),
         (IDS, "R 255 0 0\nG 0 255 0\nB 0 0 255\n", IDS, ("R", "G", "B")),
+        (COLORS, "R 255 0 0\nG 0 255 0\nIgnore 0 0 255", [[0, 1, 255, 255, 1, 0]] * 4, ("R", "G")),
+        (np.uint8(BINARY), "road\nlane 2\n", BINARY, ("road", "lane 2")),
     ],
 )
 def test_masks_in_every_form_become_ids_of_classes(tmp_path, capsys, mask, classes, ids, names):
@@ -411,6 +413,7 @@ def test_pictures_of_any_size_arrive_in_batches(tmp_path, flags, fit):
     [
         (["train", "val", "test"], []),
         (["train", "validation", "test"], []),
+        (["train", "valid", "test"], []),
         (["train", "test"], ["validation"]),
         (["train", "val"], ["test"]),
         (["train"], ["test", "validation"]),
@@ -421,7 +424,7 @@ def test_split_folders_are_obeyed_and_missing_ones_cut_from_training(tmp_path, f
         draw(tmp_path / folder, 4, first=10 * place)  # with the same names in all
     found = masks_by_number(load(tmp_path))
     for place, folder in enumerate(folders[1:], start=1):
-        split = "validation" if folder == "val" else folder
+        split = "validation" if folder.startswith("val") else folder
         assert set(found[split]) == {10 * place + number for number in range(4)}
     parts = [[*found[split]] for split in ("train", *from_train)]
     assert all(parts)
@@ -442,6 +445,8 @@ def test_a_misspelled_split_is_not_passed_over(tmp_path):
         draw(tmp_path / folder, 6)
     (line,) = refusal(tmp_path)
     assert line == f"  {tmp_path / 'tests'} is no split: they are train/, val/ and test/"
+    (tmp_path / "tests" / "images").rename(tmp_path / "tests" / "imgs")
+    assert refusal(tmp_path) == [line]
 
 
 def test_where_a_split_is_missing_it_is_told_whence_it_is_taken(tmp_path, capsys):

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 
 import common
 from support.data.folder_forms import find_pairs
+from support.data.labelme import labels
+from support.data.labelme import read_mask as read_polygons
 from support.runtime.startup import UserError
 
 import numpy as np
@@ -53,6 +55,14 @@ def told_of(folder, capsys):
         ("{}_sat.png", "{}_mask.png", 'without "_sat" and names of masks without "_mask"'),
         ("train/{}.png", "train/{}_gt.png", 'masks without "_gt"'),
         ("images/{}.png", "images/{}_mask.png", 'masks without "_mask"'),
+        ("img_dir/{}.png", "ann_dir/{}.png", ""),
+        ("img/{}.png", "gt/{}.png", ""),
+        ("images/{}.png", "ground_truth/{}.png", ""),
+        ("image/{}.png", "label/{}.png", ""),
+        ("Images/{}.png", "annotations/{}.png", ""),
+        ("image/{}.png", "mask/{}.png", ""),
+        ("{}.png", "{}_seg.png", 'masks without "_seg"'),
+        ("{}.png", "{}_Label.png", 'masks without "_Label"'),
         ("images/Ame\u0301lie {}.png", "masks/Am\u00e9lie {}.png", ""),  # macOS and Linux
     ],
 )
@@ -99,6 +109,13 @@ def test_names_that_only_look_alike_are_no_pairs(tmp_path, picture, mask, told):
 def test_a_folder_of_no_known_form_is_told_what_it_has(tmp_path, mask):
     write(tmp_path, files(12, "leftImg8bit/{}.png", mask) | {"leftImg8bit/x_polygons.json": b"{}"})
     with pytest.raises(UserError, match=r"has no folder images/.* Rename those of .*leftImg8bit/"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize("more", ["labels/x.png", "imgs/x.png"])
+def test_of_two_folders_that_mean_the_same_none_is_passed_over(tmp_path, more):
+    write(draw(tmp_path), {more: encoded(IDS)})
+    with pytest.raises(UserError, match=r"labels/ and masks/|images/ and imgs/"):
         load(tmp_path)
 
 
@@ -150,29 +167,51 @@ def test_splits_of_pascal_voc_are_obeyed(tmp_path):
         f"ImageSets/Segmentation/{split}.txt": "\n".join(names).encode()
         for split, names in parts.items()
     }
-    found = masks_by_number(load(write(tmp_path, contents)))
-    assert {split: set(masks) for split, masks in found.items()} == {
-        "train": {0, 1, 2, 3},
-        "validation": {4, 5},
-        "test": {6},
-    }
+    contents["JPEGImages/unlabelled.png"] = gray(200)  # VOC has more pictures than masks
+    contents["ImageSets/Segmentation/trainval.txt"] = b"00 01 02 03 04 05"
+
+    def numbers():
+        found = masks_by_number(load(tmp_path))
+        return {split: set(masks) for split, masks in found.items()}
+
+    write(tmp_path, contents)
+    assert numbers() == {"train": {0, 1, 2, 3}, "validation": {4, 5}, "test": {6}}
+    moved = {"train": b"00 01 02", "val": b"03 04 05"}  # what is prepared must not be used then
+    write(tmp_path, {f"ImageSets/Segmentation/{one}.txt": names for one, names in moved.items()})
+    assert numbers() == {"train": {0, 1, 2}, "validation": {3, 4, 5}, "test": {6}}
     write(tmp_path, {"ImageSets/Segmentation/val.txt": b"04\n99\n"})
     assert refusal(tmp_path)[0].endswith("val.txt: there is no picture 99 with a mask")
     write(tmp_path, {"ImageSets/Segmentation/val.txt": b"04\n02\n01\n"})
     assert "2 pictures are in train and in validation, 01 for one" in refusal(tmp_path)[0]
 
 
-def test_splits_below_images_and_masks_are_obeyed(tmp_path):
-    for split, number in {"train": 0, "val": 1, "test": 2}.items():
-        content = {f"images/{split}/{n}.png": gray(10 * number + n) for n in range(3)}
-        content |= {f"masks/{split}/{n}.png": encoded(IDS) for n in range(3)}
-        write(tmp_path, content)
-    found = masks_by_number(load(tmp_path))
+def in_folders(path, *names):
+    """Three pictures in each of some folders below images/ and masks/, of a tens digit each."""
+    for number, name in enumerate(names):
+        content = {f"images/{name}/{n}.png": gray(10 * number + n) for n in range(3)}
+        write(path, content | {f"masks/{name}/{n}.png": encoded(IDS) for n in range(3)})
+    return path
+
+
+@pytest.mark.parametrize("validation", ["val", "valid", "validation"])
+def test_splits_below_images_and_masks_are_obeyed(tmp_path, validation):
+    found = masks_by_number(load(in_folders(tmp_path, "train", validation, "test")))
     assert {split: set(masks) for split, masks in found.items()} == {
         "train": {0, 1, 2},
         "validation": {10, 11, 12},
         "test": {20, 21, 22},
     }
+
+
+def test_pictures_beside_those_of_the_splits_are_named(tmp_path):
+    (line,) = refusal(in_folders(tmp_path, "train", "val", "extra"))
+    assert "extra/0.png" in line
+    assert "is neither in train/ nor in val/ nor in test/, as others are" in line
+
+
+def test_train_is_no_split_where_no_other_is(tmp_path):
+    found = masks_by_number(load(in_folders(tmp_path, "train", "tram", "bus")))
+    assert set().union(*found.values()) == {10 * a + b for a in range(3) for b in range(3)}
 
 
 def stack(pages):
@@ -208,6 +247,22 @@ def test_of_several_stacks_each_is_in_one_split(tmp_path, capsys):
     assert refusal(tmp_path)[0].endswith("s3.tif: has 10 pages, its mask 9")
 
 
+def test_of_two_stacks_there_are_too_few_for_three_splits(tmp_path, capsys):
+    for number in range(2):
+        name = f"s{number}.tif"
+        write(tmp_path, {f"images/{name}": pages(10 * number), f"masks/{name}": pages(0, 10, IDS)})
+    loaded, lines = told_of(tmp_path, capsys)
+    assert len(all_masks(loaded)) == 20
+    assert "pages of one stack in several splits" in lines[0]
+
+
+def test_a_broken_stack_is_named(tmp_path):
+    write(tmp_path, {"images/a.tif": b"II*\0 no TIFF", "masks/a.tif": pages(0, 30, IDS)})
+    write(tmp_path, {"images/b.tif": pages(0, 30), "masks/b.tif": pages(0, 30, IDS)})
+    (line,) = refusal(tmp_path)
+    assert "a.tif: " in line
+
+
 CVAT = b"# label:color_rgb:parts:actions\nsky:255,0,0::\nroad:0,255,0::\ncar:0,0,255::\n"
 CAMVID = b"255 0 0\tsky\n0 255 0\troad\n0 0 255\tcar\n"
 KAGGLE = b"name,r,g,b\nsky,255,0,0\nroad,0,255,0\ncar,0,0,255\n"
@@ -222,6 +277,7 @@ KAGGLE = b"name,r,g,b\nsky,255,0,0\nroad,0,255,0\ncar,0,0,255\n"
         ("classes.txt", CVAT),
         ("classes.txt", CAMVID),
         ("classes.txt", b"sky,255,0,0\nroad,0,255,0\ncar,0,0,255\n"),
+        ("class_dict.csv", b"sky,255,0,0\nroad,0,255,0\ncar,0,0,255\n"),  # no header
     ],
 )
 def test_colors_are_read_from_the_files_that_they_come_with(tmp_path, name, content):
@@ -248,6 +304,24 @@ def test_values_are_named_in_classes_txt(tmp_path, masks, classes, names, wanted
     assert all((mask == wanted).all() for mask in all_masks(loaded).values())
 
 
+def test_our_own_file_of_classes_comes_first_and_a_new_name_is_read(tmp_path):
+    write(draw(tmp_path, mask=COLORS), {"labelmap.txt": CVAT})
+    assert load(tmp_path).class_names == ("sky", "road", "car")
+    write(tmp_path, {"labelmap.txt": CVAT.replace(b"sky", b"air")})
+    assert load(tmp_path).class_names == ("air", "road", "car")
+    write(tmp_path, {"classes.txt": b"a 255 0 0\nb 0 255 0\nc 0 0 255\n"})
+    assert load(tmp_path).class_names == ("a", "b", "c")
+
+
+def test_void_of_a_color_is_void_in_masks_that_lack_a_class(tmp_path):
+    red, green, blue = np.eye(3, dtype=np.uint8) * np.uint8(255)
+    draw(tmp_path, mask=np.array([[red, green]]))
+    blue_ones = {f"masks/{n:02}.png": encoded(np.array([[red, blue]])) for n in range(1, 12, 2)}
+    write(tmp_path, blue_ones | {"classes.txt": b"a 255 0 0\nb 0 255 0\nvoid 0 0 255\n"})
+    for number, mask in all_masks(load(tmp_path)).items():
+        assert mask.tolist() == [[0, 255 if number % 2 else 1]]
+
+
 def smooth(mask):
     """A mask as a viewer would enlarge it, with as many grays as there are pixels between."""
     image = Image.fromarray(np.kron(mask, np.ones((4, 4), np.uint8)))
@@ -261,6 +335,34 @@ def test_smooth_edges_are_cut_in_the_middle(tmp_path, capsys):
     assert loaded.class_names == ("background", "foreground")
     assert all((found == (mask >= 128)).all() for found in all_masks(loaded).values())
     assert "0 and 255 with smooth edges, cut at 128" in lines[0]
+
+
+def row(zeros, between, ends):
+    return np.uint8([[0] * zeros + [*between] + [255] * ends])
+
+
+def test_ten_ids_with_void_are_no_smooth_mask(tmp_path):
+    mask = row(40, range(1, 10), 20)
+    loaded = load(draw(tmp_path, mask=mask))
+    assert loaded.class_names == tuple(f"class {number}" for number in range(10))
+    assert all((found == mask).all() for found in all_masks(loaded).values())
+
+
+@pytest.mark.parametrize(
+    ("mask", "is_smooth"),
+    [
+        (row(40, range(238, 246), 20), True),  # eight grays, as the documentation says
+        (row(40, range(239, 246), 20), False),
+        (row(12, range(200, 208), 5), True),  # 8 of 17 pixels: fewer than half
+        (row(10, range(200, 208), 5), False),
+    ],
+)
+def test_where_smooth_edges_end(tmp_path, mask, is_smooth):
+    draw(tmp_path, mask=mask)
+    if is_smooth:
+        assert load(tmp_path).class_names == ("background", "foreground")
+    else:
+        assert "masks have the values 0, " in refusal(tmp_path)[0]
 
 
 def test_0_and_1_in_some_masks_and_0_and_255_in_others_are_the_same(tmp_path, capsys):
@@ -349,6 +451,31 @@ def test_pictures_of_more_than_8_bits_share_one_scale(tmp_path, capsys, lowest):
     assert set(all_masks(loaded)) == {round(number * 255 / 11) for number in range(12)}
     assert f"more than 8 bits, of which {lowest:,} to {lowest + 110:,} become 0 to 255" in lines[0]
     assert "values from 0 to 255 in 12 levels, which is little to learn from" in lines[1]
+
+
+def test_the_data_of_a_training_knows_the_scale_of_its_pictures(tmp_path):
+    for number in range(12):
+        values = np.full((4, 6), 10 * number, np.int32)
+        pair = {f"own/images/{number}.tif": encoded(values, "TIFF")}
+        write(tmp_path, pair | {f"own/masks/{number}.png": encoded(IDS)})
+    flags = SimpleNamespace(dataset=str(tmp_path / "own"), runs_dir=str(tmp_path), image_size=16)
+    vars(flags).update(fit="resize", batch_size=2, seed=1, augmentation=0.0, data_dir=None)
+    assert [*common.load_data(flags).value_range] == [0, 110]
+
+
+def test_pictures_of_one_value_are_refused(tmp_path):
+    for number in range(12):
+        pair = {f"images/{number}.tif": encoded(np.full((4, 6), 7, np.int32), "TIFF")}
+        write(tmp_path, pair | {f"masks/{number}.png": encoded(IDS)})
+    assert refusal(tmp_path) == ["  all pixels of all pictures have the value 7"]
+
+
+def test_tiffs_in_color_whose_upper_bits_are_enough_are_taken(tmp_path):
+    for number in range(12):
+        values = np.full((4, 6, 3), 0x1000 * (number + 4), np.uint16)
+        write(tmp_path, {f"masks/{number}.png": encoded(IDS), f"images/{number}.tif": b""})
+        tiff(tmp_path / f"images/{number}.tif", values, photometric=2, bits=16)
+    assert set(all_masks(load(tmp_path))) == {16 * (number + 4) for number in range(12)}
 
 
 def test_a_picture_of_8_bits_among_others_is_refused(tmp_path):
@@ -451,3 +578,63 @@ def test_pictures_of_16_bits_in_color_keep_their_levels(tmp_path):
         pair = {f"images/{number}.png": tf.io.encode_png(values).numpy()}
         write(tmp_path, pair | {f"masks/{number}.png": encoded(IDS)})
     assert len(all_masks(load(tmp_path))) == 12
+
+
+def drawn_by_labelme(path, *shapes, names=("background", "cat", "dog"), **changes):
+    content = {"shapes": [*shapes], "imageWidth": 6, "imageHeight": 4} | changes
+    path.write_text(json.dumps(content))
+    return read_polygons(path, [*names])[..., 0].tolist()
+
+
+def test_of_shapes_that_overlap_the_later_one_counts(tmp_path):
+    """A hole is a shape of background, which labelme has a word of its own for."""
+    shapes = [
+        polygon("cat", [0, 0], [4, 3], kind="rectangle"),
+        polygon("_background_", [1, 1], [3, 2], kind="rectangle"),
+        polygon("dog", [2, 2], [2, 2], kind="rectangle"),
+    ]
+    assert drawn_by_labelme(tmp_path / "a.json", *shapes) == [
+        [1, 1, 1, 1, 1, 0],
+        [1, 0, 0, 0, 1, 0],
+        [1, 0, 2, 0, 1, 0],
+        [1, 1, 1, 1, 1, 0],
+    ]
+    assert labels(tmp_path / "a.json") == {"cat", "dog"}
+
+
+def test_circles_have_a_middle_and_a_point_of_their_edge(tmp_path):
+    circle = polygon("cat", [3, 3], [5, 3], kind="circle")
+    mask = np.array(drawn_by_labelme(tmp_path / "a.json", circle, imageWidth=8, imageHeight=7))
+    assert mask[3, 1] == mask[3, 5] == mask[1, 3] == mask[5, 3] == 1
+    assert mask[1, 1] == mask[3, 0] == mask[3, 6] == mask[0, 3] == 0
+
+
+def test_a_shape_of_no_kind_is_a_polygon_as_in_older_files(tmp_path):
+    shape = polygon("cat", [1, 1], [4, 1], [4, 2], [1, 2])
+    del shape["shape_type"]
+    assert drawn_by_labelme(tmp_path / "a.json", shape)[1] == [0, 1, 1, 1, 1, 0]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"imageWidth": None},
+        {"imageHeight": 0},
+        {"shapes": None},
+        {"shapes": [{"points": []}]},
+        {"shapes": ["x"]},
+    ],
+)
+def test_json_that_is_not_quite_that_of_labelme_is_named(tmp_path, changes):
+    with pytest.raises(ValueError, match="is no file of labelme"):
+        drawn_by_labelme(tmp_path / "a.json", **changes)
+
+
+def test_a_background_that_is_named_is_there_once(tmp_path):
+    shape = polygon("dog", [1, 1], [2, 1], [2, 2], [1, 2])
+    for number in range(12):
+        write(tmp_path, {f"{number}.png": gray(number), f"{number}.json": labelme(shape)})
+    loaded = load(write(tmp_path, {"classes.txt": b"dog\nbackground\n"}))
+    assert loaded.class_names == ("dog", "background")
+    wanted = [[1] * 6, [1, 0, 0, 1, 1, 1], [1, 0, 0, 1, 1, 1], [1] * 6]
+    assert all((mask == wanted).all() for mask in all_masks(loaded).values())

@@ -329,18 +329,85 @@ def test_a_mask_keeps_its_numbers_in_every_format(tmp_path, ending):
     np.testing.assert_array_equal(mask[..., 0], GRAY)
 
 
-def test_a_gif_keeps_255(tmp_path):
-    """Who writes a GIF leaves unused numbers out: of 255 it makes a 3 that is white."""
-    path = save(tmp_path / "a.gif", GRAY)
-    np.testing.assert_array_equal(read_mask(path)[..., 0], GRAY)
+@pytest.mark.parametrize("numbers", [GRAY, [[0, 2, 0]], [[1, 2, 1]], [[0, 2, 255]], [[5, 5, 5]]])
+def test_a_gif_keeps_its_numbers(tmp_path, numbers):
+    """Who writes a GIF leaves unused numbers out: of 0 and 2 it makes 0 and a 1 that is gray 2."""
+    path = save(tmp_path / "a.gif", np.uint8(numbers))
+    np.testing.assert_array_equal(read_mask(path)[..., 0], numbers)
+
+
+def test_a_gif_in_colors_has_no_numbers(tmp_path):
+    palette_picture([[1, 0, 2]], [BLACK, GREEN, RED]).save(tmp_path / "a.gif")
+    with pytest.raises(ColoredMask) as stopped:
+        read_mask(tmp_path / "a.gif")
+    assert stopped.value.counts == {BLACK: 1, GREEN: 1, RED: 1}
+    ids = read_mask(tmp_path / "a.gif", {RED: 0, GREEN: 1, BLACK: 2})
+    assert ids[..., 0].tolist() == [[1, 2, 0]]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "values"),
+    [
+        (np.int32([[0, 70_000, -1]]), {0: 0, 70_000: 1, -1: 2}),
+        (np.array([[True, False]]), {255: 1, 0: 0}),
+        (np.array([[True, False]]), {1: 1, 0: 0}),
+    ],
+)
+def test_any_number_may_have_a_name(tmp_path, numbers, values):
+    path = save(tmp_path / "a.tif", numbers)
+    found = read_mask(path, values=values)
+    keys = numbers * (255 if 255 in values else 1)
+    assert found.ravel().tolist() == [values[int(key)] for key in keys.ravel()]
+
+
+def test_pillow_turns_only_8_bits_round_where_0_is_white(tmp_path):
+    pixels = np.uint16([[0, 1, 1000]])[..., None]
+    path = tiff(tmp_path / "a.tif", pixels, photometric=0, bits=16)
+    assert read_mask(path, values={0: 0, 1: 1, 1000: 2}).ravel().tolist() == [0, 1, 2]
+
+
+def test_colors_count_where_only_some_pixels_are_transparent(tmp_path):
+    pixels = np.uint8([[(*RED, 255)] * 3, [(*GREEN, 0)] * 3])
+    ids = read_mask(save(tmp_path / "a.png", pixels), {RED: 0, GREEN: 1})
+    assert ids[..., 0].tolist() == [[0, 0, 0], [1, 1, 1]]
+
+
+def test_all_channels_of_a_large_picture_have_a_say_in_its_range(tmp_path):
+    """2.4 million values, of which every third or so is looked at."""
+    rng = np.random.default_rng(0)
+    values = rng.integers(0, [1000, 5000, 9000], (1000, 800, 3)).astype(np.uint16)
+    (tmp_path / "a.png").write_bytes(tf.io.encode_png(values).numpy())
+    lowest, highest = value_range(tmp_path / "a.png")
+    assert lowest < 10
+    assert 8900 < highest < 9000
+
+
+def test_a_ten_thousandth_of_the_values_is_left_out_and_not_more(tmp_path):
+    values = (np.arange(10_000) % 3000).astype(np.uint16)
+    values[:10] = 60_000  # a thousandth
+    assert value_range(save(tmp_path / "a.tif", values.reshape(100, 100))) == (0, 60_000)
+
+
+def test_no_picture_is_too_large(tmp_path):
+    """The header of a BMP of 20,000 pixels a side, at which Pillow would suspect an attack."""
+    header = struct.pack("<IHHI", 54, 0, 0, 54)
+    header += struct.pack("<IiiHHIIiiII", 40, 20_000, 20_000, 1, 24, 0, 0, 0, 0, 0, 0)
+    (tmp_path / "a.bmp").write_bytes(b"BM" + header)
+    assert picture_size(tmp_path / "a.bmp") == (20_000, 20_000)
+
+
+@pytest.mark.parametrize(("at_least", "side"), [(32, 64), (33, 128), (64, 128), (65, 256)])
+def test_a_jpeg_is_decoded_at_twice_the_size_or_more(tmp_path, at_least, side):
+    path = save(tmp_path / "a.jpg", np.zeros((256, 256, 3), np.uint8))
+    assert read_image(path, at_least).shape == (side, side, 3)
 
 
 @pytest.mark.parametrize(
     ("ending", "colors", "wanted"),
     [
         ("gif", [(0, 0, 0), (255, 255, 255)], [255, 0, 255]),
-        ("gif", [(0, 0, 0), (255, 255, 255), RED], [1, 0, 1]),
-        ("gif", [(0, 0, 0), (90, 90, 90)], [1, 0, 1]),
+        ("gif", [(0, 0, 0), (255, 255, 255), RED], [255, 0, 255]),
+        ("gif", [(0, 0, 0), (90, 90, 90)], [90, 0, 90]),
         ("png", [(0, 0, 0), (255, 255, 255)], [1, 0, 1]),
     ],
 )

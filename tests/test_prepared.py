@@ -1,5 +1,6 @@
 """Pictures are prepared once, whole or not at all, and come back as they went in."""
 
+import errno
 import json
 import shutil
 import subprocess
@@ -93,6 +94,44 @@ def test_pictures_are_prepared_once_and_anew_when_something_has_changed(tmp_path
     prepare(source(stamp="2").source, tmp_path, 8, common.resize)
     prepare(changed.source, tmp_path, 8, other_resize)
     assert files(tmp_path).count("pixels") == 5
+
+
+def test_another_library_or_other_code_prepares_anew(tmp_path, monkeypatch):
+    """Else training would see old pixels, and --predict new ones."""
+    drawn = source()
+    prepare(drawn.source, tmp_path, 8, common.resize)
+    monkeypatch.setattr(prepared, "versions", lambda *names: dict.fromkeys(names, "99"))
+    prepare(drawn.source, tmp_path, 8, common.resize)
+    assert len(drawn.decoded) == 14
+    monkeypatch.setattr(prepared, "fingerprint", lambda *paths: "other code")
+    prepare(drawn.source, tmp_path, 8, common.resize)
+    assert len(drawn.decoded) == 21
+
+
+def test_a_disk_that_knows_no_locks_will_do(tmp_path, monkeypatch):
+    def no_lock(folder):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    drawn = source()
+    prepare(drawn.source, tmp_path, 8, common.resize)
+    (folder,) = tmp_path.iterdir()
+    (folder / "index.json").unlink()
+    (folder / "unfinished-1").write_bytes(b"of another process, who may be at it")
+    monkeypatch.setattr(prepared, "lock", no_lock)
+    prepare(drawn.source, tmp_path, 8, common.resize)
+    assert files(tmp_path) == ["index.json", "lock", "pixels", "unfinished-1"]
+
+
+@pytest.mark.slow
+def test_values_become_ids_in_more_masks_than_are_taken_at_once(tmp_path):
+    image = np.zeros((4200, 4200, 3), np.uint8)
+    drawn = source()
+    decode = lambda number, at_least: (image, image[..., :1], {})  # noqa: E731
+    drawn.source.splits = {name: Split([0], decode) for name in ("train", "validation", "test")}
+    drawn.source.conclude = lambda facts: drawn.meaning | {"ids": [7] * 256}
+    pictures, _ = prepare(drawn.source, tmp_path, None, common.resize)
+    for split in pictures.values():
+        assert (split[0][1] == 7).all()
 
 
 def test_what_is_damaged_or_whole_is_never_mixed_up(tmp_path):

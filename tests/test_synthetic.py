@@ -70,3 +70,13 @@ def test_drawn_splits_are_always_the_same_and_share_no_picture():
             assert mask.dtype == np.uint8
             seen.add(image.tobytes())
     assert len(seen) == 6
+
+
+def test_the_animal_is_in_the_middle_and_the_default_has_960_pictures():
+    trimaps = [draw_animal(np.random.default_rng(number))[1] for number in range(40)]
+    corners = [trimap[at] for trimap in trimaps for at in ((0, 0), (0, -1), (-1, 0), (-1, -1))]
+    assert np.mean(np.equal(corners, 2)) > 0.8  # 2 is background, 1 the animal
+    middles = [trimap[trimap.shape[0] // 2, trimap.shape[1] // 2] for trimap in trimaps]
+    assert np.mean(np.equal(middles, 1)) > 0.5
+    splits = load_synthetic().splits
+    assert [len(split.records) for split in splits.values()] == [720, 80, 160]

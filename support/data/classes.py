@@ -18,7 +18,7 @@ _LINES = (  # the forms of a line, of which the first that fits counts
     r"(?P<numbers>\d+\s+\d+\s+\d+)\s+(?P<name>.*\D.*)",  # label_colors.txt of CamVid
     r"(?P<name>[^,]+)(?P<numbers>(,\s*\d+){3})",  # class_dict.csv, as Kaggle's CamVid has it
     r"(?P<name>.+?)(?P<numbers>(\s+\d+){3})",  # our own: name RED GREEN BLUE,
-    r"(?P<name>.+?)[\s,]+(?P<numbers>\d+)",  # name VALUE,
+    r"(?P<name>.+?)[\s,]+(?P<numbers>-?\d+)",  # name VALUE,
     r"(?P<name>.+)(?P<numbers>)",  # or the name alone
 )
 
@@ -64,7 +64,7 @@ def read_classes(folder, problems):
     for number, line in enumerate(map(str.strip, lines), start=1):
         if line and not line.startswith("#"):
             fits = next(filter(None, (re.fullmatch(form, line) for form in _LINES)))
-            numbers = tuple(map(int, re.findall(r"\d+", fits["numbers"])))
+            numbers = tuple(map(int, re.findall(r"-?\d+", fits["numbers"])))
             entries.append((f"{path}, line {number}", line, fits["name"].strip(), numbers))
     named = [entry for entry in entries if entry[2].lower() not in _VOID_NAMES]
     # "lane 1" and "lane 2" are names; "car 1" and "road 2" have values.

@@ -21,12 +21,14 @@ _SYSTEMS_OWN = {"thumbs.db", "desktop.ini"}  # that systems leave in folders
 _SEPARATORS = "_-. "
 
 
-def find_pairs(folder, problems):
+def find_pairs(folder, problems, listed=()):
     """The pictures of a folder and their masks.
 
     Args:
         folder: Path.
         problems: list of str, to which is added what is wrong.
+        listed: set of the names that count, if a list names some: PASCAL VOC has more pictures than
+            masks.
 
     Returns:
         dict from name to (picture, mask), both Paths; str, what is remarkable about them, or "".
@@ -36,8 +38,10 @@ def find_pairs(folder, problems):
     """
     for find in FORMS:
         if found := find(folder, problems):
+            if listed:
+                found = [{n: some[n] for n in some if n in listed} for some in found]
             return _pair(*found, problems)
-    with_pictures = subfolder(folder, _PICTURES)
+    with_pictures = subfolder(folder)
     for path in (with_pictures or folder, folder, *folder.glob("annotations")):
         labelme.refuse_coco(path)
     missing = "masks" if with_pictures else "images"
@@ -48,7 +52,7 @@ def find_pairs(folder, problems):
 
 def _two_folders(folder, problems):
     """Pictures in one folder and masks in another, those of folders below with them."""
-    pictures, masks = subfolder(folder, _PICTURES), subfolder(folder, _MASKS)
+    pictures, masks = subfolder(folder), subfolder(folder, _MASKS)
     if not (pictures and masks):
         return None
     is_mask = is_picture
@@ -60,7 +64,7 @@ def _two_folders(folder, problems):
 
 def _beside(folder, problems):
     """Masks beside their pictures, told by their endings."""
-    files = _named(subfolder(folder, _PICTURES) or folder, problems, told=False)
+    files = _named(subfolder(folder) or folder, problems, told=False)
     found = {name: _MASK_NAME.fullmatch(name) for name in files}
     masks = {name: files[name] for name, fits in found.items() if fits}
     pictures = {name: path for name, path in files.items() if name not in masks}
@@ -75,7 +79,7 @@ def _beside(folder, problems):
 
 def _polygons(folder, problems):
     """JSON of labelme beside the pictures."""
-    folder = subfolder(folder, _PICTURES) or folder
+    folder = subfolder(folder) or folder
     pictures, polygons = (
         _named(folder, [], is_wanted, told=False) for is_wanted in (is_picture, labelme.is_file)
     )
@@ -87,7 +91,7 @@ def _polygons(folder, problems):
 FORMS = (_two_folders, _beside, _polygons)
 
 
-def subfolder(folder, names):
+def subfolder(folder, names=_PICTURES):
     """The folder below `folder` that has one of these names, or None.
 
     Raises:

@@ -1,13 +1,14 @@
 """Which pictures of a folder train, validate and test."""
 
+import contextlib
 import hashlib
 import itertools
 
-from support.data.folder_forms import find_pairs
+from support.data.folder_forms import find_pairs, subfolder
 from support.data.image_io import count_pages
 from support.runtime.startup import UserError
 
-SPLITS = {"train": ("train",), "validation": ("val", "validation"), "test": ("test",)}
+SPLITS = {"train": ("train",), "validation": ("val", "validation", "valid"), "test": ("test",)}
 _SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
 _LISTS = "ImageSets/Segmentation"  # of PASCAL VOC: a name a line in train.txt, val.txt, test.txt
 
@@ -56,8 +57,10 @@ def find_splits(path, problems):
     if any(folders.values()):
         found, words = _from_folders(path, folders, problems)
     else:
-        pairs, words = find_pairs(path, problems)
-        found = _from_lists(path, pairs, problems) or _from_names(pairs) or {"train": pairs}
+        lists = _lists(path)
+        pairs, words = find_pairs(path, problems, {*itertools.chain(*lists.values())})
+        found = _from_lists(lists, pairs, problems) or _from_names(pairs, problems)
+        found = found or {"train": pairs}
     missing = [split for split in ("test", "validation") if split not in found]
     if any(folders.values()) or len(found) > 1:
         for split in reversed(missing):
@@ -86,9 +89,9 @@ def _from_folders(path, folders, problems):
         if len(several) > 1
     ]
     problems += [
-        f"{images.parent} is no split: they are train/, val/ and test/"
-        for images in sorted(path.glob("*/images"))
-        if images.parent.name not in _SPLIT_OF
+        f"{folder} is no split: they are train/, val/ and test/"
+        for folder in sorted(path.iterdir())
+        if folder.is_dir() and folder.name not in _SPLIT_OF and subfolder(folder)
     ]
     found = {
         split: find_pairs(several[0], problems) for split, several in folders.items() if several
@@ -97,38 +100,52 @@ def _from_folders(path, folders, problems):
     return {split: pairs for split, (pairs, _) in found.items()}, ", ".join(words)
 
 
-def _from_lists(path, pairs, problems):
-    """Pictures in the splits of `_LISTS`; None if there are none."""
-    lists = {file: _SPLIT_OF.get(file.stem) for file in sorted((path / _LISTS).glob("*.txt"))}
+def _lists(path):
+    """dict from each file of `_LISTS` to its names; empty if none says what to train on."""
+    files = [file for file in sorted((path / _LISTS).glob("*.txt")) if file.stem in _SPLIT_OF]
+    lists = {file: file.read_text(encoding="utf-8").split() for file in files}
+    return lists if any(_SPLIT_OF[file.stem] == "train" for file in lists) else {}
+
+
+def _from_lists(lists, pairs, problems):
+    """Pictures in the splits of `_lists`; None if there are none."""
     found = {}
-    for file, split in lists.items():
-        names = file.read_text(encoding="utf-8").split() if split else []
+    for file, names in lists.items():
         unknown = [name for name in names if name not in pairs]
         problems += [f"{file}: there is no picture {name} with a mask" for name in unknown]
         if names:
-            found[split] = {name: pairs[name] for name in names if name in pairs}
+            found[_SPLIT_OF[file.stem]] = {name: pairs[name] for name in names if name in pairs}
     for one, other in itertools.combinations(found, 2):
         if both := found[one].keys() & found[other].keys():
             problems.append(
-                f"{path / _LISTS}: {len(both)} pictures are in {one} and in {other}, {min(both)} "
+                f"{file.parent}: {len(both)} pictures are in {one} and in {other}, {min(both)} "
                 "for one: scores of what was trained on say nothing"
             )
-    return found if "train" in found else None
+    return found or None
 
 
-def _from_names(pairs):
-    """Pictures of images/train/, images/val/ and so on; None if other folders are there, too."""
+def _from_names(pairs, problems):
+    """Pictures of images/train/, images/val/ and so on; None if these are no splits."""
     found = {}
     for name, pair in pairs.items():
         found.setdefault(_SPLIT_OF.get(name.split("/")[0] if "/" in name else ""), {})[name] = pair
-    return found if "train" in found and None not in found else None
+    others = found.pop(None, {})
+    if "train" not in found or (others and len(found) == 1):  # pictures of trains, perhaps
+        return None
+    problems += [
+        f"{picture}: is neither in train/ nor in val/ nor in test/, as others are"
+        for picture, _ in others.values()
+    ]
+    return found
 
 
 def _pages(pairs):
     """Pictures with each page of a stack for itself."""
     found = {}
     for name, (picture, mask, _) in pairs.items():
-        pages = count_pages(picture)
+        pages = 1
+        with contextlib.suppress(ValueError):  # it is told when it is decoded
+            pages = count_pages(picture)
         for page in range(pages) if pages > 1 else (None,):
             found[name if page is None else f"{name}/{page:05}"] = picture, mask, page
     return found

@@ -58,7 +58,8 @@ def value_range(path, page=None):
         if not is_wide(image):
             return None
         values, _ = wide_values(image)
-    values = values.ravel()[:: 1 + values.size // 1_000_000]
+    pixels = values.reshape(values.shape[0] * values.shape[1], -1)
+    values = pixels[:: 1 + len(pixels) // 1_000_000]  # all channels of some
     return tuple(np.quantile(values, (1e-4, 1 - 1e-4), method="nearest").tolist())
 
 

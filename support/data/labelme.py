@@ -1,5 +1,6 @@
 """Polygons that labelme has written, drawn into masks."""
 
+import contextlib
 import json
 
 from support.data.image_io import VOID
@@ -69,10 +70,13 @@ def read_mask(path, names):
 def _read(path):
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if {"shapes", "imageWidth", "imageHeight"} <= {*content}:
-            return content
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read as JSON: {error}") from error
+    with contextlib.suppress(KeyError, TypeError):
+        sizes = content["imageWidth"], content["imageHeight"]
+        whole = all(isinstance(size, int) and size > 0 for size in sizes)
+        if whole and all({"label", "points"} <= {*shape} for shape in content["shapes"]):
+            return content
     raise ValueError(f"{path}: is no file of labelme: it has no shapes or no size of the picture")
 
 

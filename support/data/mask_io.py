@@ -12,8 +12,9 @@ def read_mask(path, colors=None, values=None, page=None):
     Args:
         path: of a gray, palette or RGB picture. Of gray and palette ones the numbers count, unless
             `colors` explains all colors in use: a program that saves space makes such files, and
-            numbers colors as it likes. One bit a pixel is 0 and 255; so are 16 bits, most of them 0
-            and 65535 and none a small number, and fractions from 0 to 1 are as many 255ths.
+            numbers colors as it likes. In a GIF it always does: grays count there, not numbers.
+            One bit a pixel is 0 and 255; so are 16 bits, most of them 0 and 65535 and none a small
+            number, and fractions from 0 to 1 are as many 255ths.
         colors: dict from (red, green, blue), 0 to 255, to the class id that it means.
         values: dict from the number of a pixel to the class id that it means.
         page: as for `read_image`.
@@ -38,13 +39,13 @@ def read_mask(path, colors=None, values=None, page=None):
         ImageOps.exif_transpose(image, in_place=True)
         if is_bits:
             image = image.convert("L")
-        if white_is_0 and values:  # Pillow has turned the numbers round
+        if white_is_0 and values and image.mode == "L":  # Pillow has turned the numbers round
             image = Image.fromarray(255 - np.asarray(image))
         if colors and image.mode in ("P", "L", "LA"):
             rgb = image.convert("RGB")
             image = rgb if all(color in colors for _, color in rgb.getcolors(256)) else image
-        if is_gif and image.mode == "P" and _is_gray(image):
-            image = image.convert("L")
+        if is_gif and image.mode == "P":  # who writes one numbers its colors as it likes
+            image = image.convert("L" if _is_gray(image) else "RGB")
         pixels = np.asarray(image)
         if image.mode in ("RGB", "RGBA", "LA"):
             pixels = _without_opacity(pixels, len(image.mode.rstrip("A")))
@@ -109,28 +110,28 @@ def _whole_numbers(pixels, values):
 
 
 def _ids_of_values(pixels, values):
-    table = np.full(65536, -1, np.int16)
-    table[[*values]] = [*values.values()]
-    inside = (pixels >= 0) & (pixels < len(table))
-    ids = np.where(inside, table[np.where(inside, pixels, 0)], -1)
-    if (unknown := ids < 0).any():
+    ids, unknown = _look_up(pixels, values)
+    if unknown.any():
         value = pixels[unknown][0]
         count = (pixels == value).sum()
         raise ValueError(
             f"{count} pixels of the value {value}, which classes.txt does not name; a line "
             f"`void {value}` leaves them out"
         )
-    return ids.astype(np.uint8)[..., None]
+    return ids[..., None]
+
+
+def _look_up(pixels, known):
+    """What a dict says of numbers (H, W), uint8 (H, W), and where it says nothing, bool (H, W)."""
+    numbers, ids = zip(*sorted(known.items()), strict=True)
+    at = np.searchsorted(numbers, pixels).clip(max=len(numbers) - 1)
+    return np.uint8(ids)[at], np.array(numbers)[at] != pixels
 
 
 def _is_gray(image):
-    """Whether a palette's colors are the grays of their own numbers, or white: a mask with 255.
-
-    GIF has no other way to keep such a mask.
-    """
-    rgb, in_use = np.reshape(image.getpalette("RGB"), (-1, 3)), np.unique(image)
-    gray = rgb[in_use, 0]
-    return (rgb == rgb[:, :1]).all() and ((gray == in_use) | (gray == VOID)).all()
+    """Whether the colors of a palette picture that occur in it are grays."""
+    rgb = np.reshape(image.getpalette("RGB"), (-1, 3))[np.unique(image)]
+    return (rgb == rgb[:, :1]).all()
 
 
 def _packed(pixels):
@@ -149,13 +150,12 @@ def count_colors(pixels):
 
 
 def _ids_of_colors(pixels, colors):
-    known, ids = zip(*sorted((_packed(rgb), number) for rgb, number in colors.items()), strict=True)
-    packed = _packed(pixels)
-    nearest = np.searchsorted(known, packed).clip(max=len(known) - 1)
-    if (unknown := np.array(known)[nearest] != packed).any():
+    known = {int(_packed(rgb)): number for rgb, number in colors.items()}
+    ids, unknown = _look_up(_packed(pixels), known)
+    if unknown.any():
         found = count_colors(pixels[unknown])
         color = max(found, key=found.get)
         more = f" and {len(found) - 1} more colors" if len(found) > 1 else ""
         why = ". JPEG or smooth resizing makes so many" if len(found) > 20 else ""
         raise ValueError(f"{unknown.sum()} pixels of {color}{more}, not in classes.txt{why}")
-    return np.uint8(ids)[nearest][..., None]
+    return ids[..., None]
