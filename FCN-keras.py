@@ -93,8 +93,8 @@ def load_vgg16(pretrained, batch_norm_momentum=BATCH_NORM_MOMENTUM):
 def upsample(x, factor, name, together=32):
     """Transposed convolution that starts as bilinear interpolation and may learn better.
 
-    From (N, H, W, C) to (N, factor * H, factor * W, C). Of more classes than `together`, so many
-    at once have a convolution: the weights of one for all would grow with the square of C.
+    From (N, H, W, C) to (N, factor * H, factor * W, C). More classes than `together` are upsampled
+    in groups, a convolution each: the weights of a single one would grow with the square of C.
     """
     classes, line = x.shape[-1], 1 - np.abs((np.arange(2 * factor) + 0.5) / factor - 1)
     parts = []

@@ -49,8 +49,8 @@ class Data:
 
     What `train` yields follows from the seed and the epoch alone, however often it is read. In
     tiles, `test` has whole pictures, each a batch of its own, and the others have squares. Of
-    several processes, each has its columns of every batch. The last of validation is filled up
-    with void, so that the validation loss counts every batch alike.
+    several processes, each has its columns of every batch, and every n-th picture of `test`. The
+    last batch of validation is filled up with void, so that its loss counts every batch alike.
     """
 
     train: tf.data.Dataset
@@ -216,7 +216,7 @@ def segmentation_loss(y_true, logits):
 
     Args:
         y_true: integer (N, H, W, 1), class ids; `VOID` pixels (255) do not count.
-        logits: float (N, H, W, C). Their softmax would do, but for pixels that are surely wrong.
+        logits: float (N, H, W, C), not yet softmax: pixels that are surely wrong would round to 0.
 
     Returns:
         float (N,), one loss per picture, whose mean is that of the pictures not void all over. Dice

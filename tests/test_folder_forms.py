@@ -168,6 +168,7 @@ def test_splits_of_pascal_voc_are_obeyed(tmp_path):
         for split, names in parts.items()
     }
     contents["JPEGImages/unlabelled.png"] = gray(200)  # VOC has more pictures than masks
+    contents["Annotations/00.xml"] = b"<annotation/>"  # boxes
     contents["ImageSets/Segmentation/trainval.txt"] = b"00 01 02 03 04 05"
 
     def numbers():
@@ -193,9 +194,16 @@ def in_folders(path, *names):
     return path
 
 
-@pytest.mark.parametrize("validation", ["val", "valid", "validation"])
-def test_splits_below_images_and_masks_are_obeyed(tmp_path, validation):
-    found = masks_by_number(load(in_folders(tmp_path, "train", validation, "test")))
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train", "val", "test"),
+        ("train", "valid", "test"),
+        ("training", "validation", "testing"),  # ADE20K
+    ],
+)
+def test_splits_below_images_and_masks_are_obeyed(tmp_path, names):
+    found = masks_by_number(load(in_folders(tmp_path, *names)))
     assert {split: set(masks) for split, masks in found.items()} == {
         "train": {0, 1, 2},
         "validation": {10, 11, 12},
@@ -207,6 +215,12 @@ def test_pictures_beside_those_of_the_splits_are_named(tmp_path):
     (line,) = refusal(in_folders(tmp_path, "train", "val", "extra"))
     assert "extra/0.png" in line
     assert "is neither in train/ nor in val/ nor in test/, as others are" in line
+
+
+def test_of_splits_training_must_be_there(tmp_path):
+    assert "extra/0.png" in refusal(in_folders(tmp_path / "a", "val", "extra"))[0]
+    (line,) = refusal(in_folders(tmp_path / "b", "val", "test"))
+    assert line == "  too few pictures: 0 train, 3 validation, 3 test; each needs one"
 
 
 def test_train_is_no_split_where_no_other_is(tmp_path):

@@ -38,8 +38,7 @@ def find_pairs(folder, problems, listed=()):
     """
     for find in FORMS:
         if found := find(folder, problems):
-            if listed:
-                found = [{n: some[n] for n in some if n in listed} for some in found]
+            found = [{n: some[n] for n in some if not listed or n in listed} for some in found]
             return _pair(*found, problems)
     with_pictures = subfolder(folder)
     for path in (with_pictures or folder, folder, *folder.glob("annotations")):
@@ -99,6 +98,8 @@ def subfolder(folder, names=_PICTURES):
     """
     there = [path for path in sorted(folder.glob("*")) if path.name.lower() in names]
     there = [path for path in there if path.is_dir()]
+    if len(there) > 1:  # PASCAL VOC has boxes in Annotations/, beside its masks
+        there = [path for path in there if any(map(is_picture, path.rglob("*")))] or there
     if len(there) > 1:
         several = " and ".join(f"{path.name}/" for path in there)
         raise UserError(f"{folder} has {several}, which mean the same: keep one.")

@@ -8,7 +8,11 @@ from support.data.folder_forms import find_pairs, subfolder
 from support.data.image_io import count_pages
 from support.runtime.startup import UserError
 
-SPLITS = {"train": ("train",), "validation": ("val", "validation", "valid"), "test": ("test",)}
+SPLITS = {
+    "train": ("train", "training"),
+    "validation": ("val", "validation", "valid"),
+    "test": ("test", "testing"),
+}
 _SPLIT_OF = {name: split for split, names in SPLITS.items() for name in names}
 _LISTS = "ImageSets/Segmentation"  # of PASCAL VOC: a name a line in train.txt, val.txt, test.txt
 
@@ -130,13 +134,13 @@ def _from_names(pairs, problems):
     for name, pair in pairs.items():
         found.setdefault(_SPLIT_OF.get(name.split("/")[0] if "/" in name else ""), {})[name] = pair
     others = found.pop(None, {})
-    if "train" not in found or (others and len(found) == 1):  # pictures of trains, perhaps
+    if not found or (others and [*found] == ["train"]):  # pictures of trains, perhaps
         return None
     problems += [
         f"{picture}: is neither in train/ nor in val/ nor in test/, as others are"
         for picture, _ in others.values()
     ]
-    return found
+    return {"train": {}} | found
 
 
 def _pages(pairs):
