@@ -288,9 +288,9 @@ def finish(run, model, attention=None):
             weights. Of several outputs only the first counts.
         attention: the model's tensor of attention scores, which `plot_attention` draws, if any.
     """
+    data, trained, model = run.data, model, run.keep(model)
     if attention is not None:
-        attention = in_float32(keras.Model(model.input, attention))
-    data, model = run.data, run.keep(model)
+        attention = in_float32(keras.Model(trained.input, attention))
     confusion, ious = evaluate(model, data.test, len(data.class_names), data.tile)
     scores = scores_from_confusion(distributed.all_reduce_sum(confusion), data.class_names)
     if not distributed.is_main_process():

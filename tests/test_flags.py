@@ -146,6 +146,10 @@ def test_what_only_training_takes_is_not_ignored_without_a_word(capsys, monkeypa
         (["--mirrored", "--export", "onnx"], "--mirrored goes with --predict"),
         (["--export", "tflite"], "--export tflite takes one of onnx, litert, saved_model"),
         (["--export", "onnx", "--predict", "a.png"], "saved_model, without --predict"),
+        (["--predict", "a.png", "--image-size=512"], "--image-size is for training"),
+        (["--export", "onnx", "--seed", "3"], "--seed is for training"),
+        (["--predict", ""], "--predict [''] cannot work: must be names of photos"),
+        (["--predict", "a.png", "--output", " "], "--output ' ' cannot work: must be some text"),
     ],
 )
 def test_flags_of_a_trained_model_start_no_training(capsys, monkeypatch, given, told):
@@ -166,6 +170,33 @@ def test_a_folder_is_the_same_dataset_however_it_is_named(monkeypatch, tmp_path)
         monkeypatch.setenv(name, str(tmp_path))
     for name in ("mine", "./mine", "~/mine", str(tmp_path / "mine")):
         assert parsed("--dataset", name).dataset == str((tmp_path / "mine").resolve())
+
+
+def test_results_do_not_go_among_the_pictures(monkeypatch, tmp_path, capsys):
+    """They would be taken for pictures without masks by the next start."""
+    (tmp_path / "mine").mkdir()
+    monkeypatch.chdir(tmp_path / "mine")
+    with pytest.raises(SystemExit):
+        parsed("--dataset", ".")
+    told = capsys.readouterr().err
+    assert f"--runs-dir {tmp_path / 'mine' / 'runs'} is in --dataset" in told
+    assert parsed("--dataset", ".", "--runs-dir", "../runs").runs_dir == "../runs"
+    assert parsed("--predict", "a.png").predict == ["a.png"]
+
+
+def test_a_flag_counts_though_the_constant_says_the_same(monkeypatch):
+    """The constant alone is for training."""
+    script = vars(importlib.import_module("U2Net-keras")) | {"PRETRAINED": "published"}
+    found = [
+        flags.parse_flags(script, {}, ["--predict", "a.png", *more]).pretrained
+        for more in ([], ["--pretrained", "published"], ["--pretrained=published"])
+    ]
+    assert found == ["none", "published", "published"]
+
+
+def test_a_script_without_a_docstring_has_flags():
+    script = vars(importlib.import_module("Unet-keras")) | {"__doc__": None}
+    assert flags.parse_flags(script, {}, []).predict == []
 
 
 def test_the_lowest_and_the_highest_value_are_allowed():

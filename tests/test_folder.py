@@ -1,8 +1,10 @@
 """Folders of own pictures in every form, and all that may be wrong with one, named."""
 
 import io
+import os
 import shutil
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import common
@@ -429,6 +431,14 @@ def test_split_folders_are_obeyed_and_missing_ones_cut_from_training(tmp_path, f
     parts = [[*found[split]] for split in ("train", *from_train)]
     assert all(parts)
     assert sorted(sum(parts, [])) == [0, 1, 2, 3]  # noqa: RUF017
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names are text elsewhere")
+def test_a_folder_whose_name_is_not_utf_8_has_a_title_that_can_be_drawn(tmp_path):
+    folder = Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xe9t\xe9"))
+    loaded = load(draw(folder))
+    assert loaded.title == "b\ufffdt\ufffd"
+    loaded.title.encode()
 
 
 def test_pictures_in_both_val_and_validation_are_kept_or_refused(tmp_path):

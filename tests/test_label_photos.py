@@ -316,6 +316,35 @@ def test_names_do_not_collide(predict):
     assert {*results("c", "a.b", "a-jpg", "a-png")} < {*files_in()}
 
 
+def test_photos_of_the_same_name_keep_the_names_of_their_results(predict):
+    """Were they numbered, another folder would move all numbers, and a mask be another photo's."""
+    for number in (1, 2, 0):
+        draw(f"day{number}/a.png", np.full((4, 5 + number), number))
+    predict("day1", "day2")
+    assert files_in() == results("day1-a-png", "day2-a-png")
+    with pytest.raises(common.UserError, match="left alone"):
+        predict("day0", "day1", "day2")
+    assert files_in() == results(*(f"day{number}-a-png" for number in range(3)))
+    for number in range(3):
+        assert shown(f"day{number}-a-png-mask.png").shape[1] == 5 + number
+
+
+def test_two_links_to_a_photo_are_two_photos(predict):
+    """Folders of downloads are often links to files that are kept elsewhere, each once."""
+    draw("kept.png", stripes(8, 9))
+    for name in ("cat.png", "dog.png"):
+        Path(name).symlink_to("kept.png")
+    predict("cat.png", "dog.png")
+    assert files_in() == results("cat", "dog")
+
+
+def test_probabilities_of_an_earlier_mask_go_with_it(predict):
+    draw("one.png", stripes(20, 30))
+    predict("one.png", probabilities=True)
+    predict("one.png", overwrite=True)
+    assert files_in() == results("one")
+
+
 def test_what_is_there_is_left_alone_unless_told_otherwise(predict):
     draw("one.png", stripes(20, 30))
     predict("one.png")
@@ -381,15 +410,19 @@ def test_patterns_may_stand_for_folders_and_below_folders_with_brackets(predict)
         draw(name, stripes(8, 9))
     predict("day*", "night [1]/*.png")
     assert files_in() == results("a", "b", "c")
+    predict("day*/*.png", output="again")
+    assert files_in("again") == results("a", "b")
 
 
 def test_a_name_too_long_for_its_results_is_told_and_the_others_are_done(predict, capsys):
-    for name in (f"{'a' * 245}.png", "b.png"):
+    for name in (f"{'a' * 245}.png", f"{'c' * 250}.png", "b.png"):
         draw(f"in/{name}", stripes(8, 9))
-    with pytest.raises(common.UserError, match=r"aaa.png: .* too long"):
+    Path("out").mkdir()
+    with pytest.raises(common.UserError, match=r"aaa.png: .* too long") as stopped:
         predict("in")
+    assert "ccc.png: the names of its results would be too long" in str(stopped.value)
     assert set(results("b")) <= set(files_in())
-    assert "1 of 2 photos are labelled" in capsys.readouterr().out
+    assert "1 of 3 photos are labelled" in capsys.readouterr().out
 
 
 def test_results_beside_their_photos_are_not_taken_for_photos(predict):

@@ -74,6 +74,26 @@ def test_tensorflow_computes_with_onednn_on_any_x86_unless_told_otherwise(given,
     assert process.stdout.split() == [str(used)], process.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
+def test_told_to_stop_it_says_so_even_while_others_are_kept_quiet():
+    code = (
+        "import os, signal, sys; import common; from support.runtime.details import quiet\n"
+        "def main():\n"
+        "    with quiet(2):\n"
+        "        os.write(2, b'of a converter')\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n"
+        "common.launch(main)"
+    )
+    command = [sys.executable, "-c", code, "--export", "onnx"]
+    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert process.stderr.split("\n")[1:] == [
+        "Stopped. The same command, given again, begins anew.",
+        "",
+    ]
+
+
 def test_a_notebook_whose_output_is_no_file_can_launch(monkeypatch):
     class Output(io.TextIOBase):
         def write(self, text):

@@ -1,6 +1,7 @@
 """A folder of the user's own pictures and masks: what is in it, and what is wrong with it."""
 
 import functools
+import os
 from collections import Counter
 from pathlib import Path
 
@@ -59,7 +60,7 @@ def load_folder(path):
         return {split: Split(some, decode) for split, some in survey.records.items()}
 
     return Source(
-        title=path.name,
+        title=os.fsencode(path.name).decode(errors="replace"),  # an old name, not in UTF-8
         stamp=stamp_of([*found, *(path / name for name in CLASS_FILES)], *counted),
         splits=look,
         conclude=functools.partial(_conclude, survey),

@@ -51,7 +51,10 @@ def export_model(network, flags):
         raise UserError(f"{target} is there already: move or delete it first")
     model, facts = load_model(path)
     print(f"Exporting {path}, which may take minutes ...", flush=True)
+    # GPUs would round to 10 bits what runs on a CPU elsewhere, and the two are compared.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
     unfinished = target.with_name(UNFINISHED + name)
+    _remove(unfinished)  # of an export that was interrupted
     try:
         with warnings.catch_warnings(action="ignore"), quiet(2):  # of converters' own affairs
             _with_open_sides(model).export(unfinished, format=kind, verbose=False)
@@ -60,7 +63,11 @@ def export_model(network, flags):
         print(f"{target}: {_check(model, unfinished, flags.export, facts['image_size'])}")
         unfinished.replace(target)
     finally:
-        shutil.rmtree(unfinished) if unfinished.is_dir() else unfinished.unlink(missing_ok=True)
+        _remove(unfinished)
+
+
+def _remove(path):
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
 
 
 def _check(model, path, kind, side):

@@ -191,4 +191,6 @@ def _write_results(results, image, bands, names, colors, keep_probabilities):
     if keep_probabilities:
         arrays = {"probabilities": np.concatenate(kept), "classes": names}
         write(results["probabilities"], lambda path: np.savez_compressed(path, **arrays))
+    elif results["mask"].exists():  # to be replaced: what belongs to it must not stay
+        results["probabilities"].unlink(missing_ok=True)
     write(results["mask"], mask.save)  # last: then the photo is done

@@ -52,7 +52,8 @@ def find_model(network, flags):
         path = Path(os.path.expanduser(flags.model))
         return path / "model.keras" if path.is_dir() else path
     parent = Path(os.path.expanduser(flags.runs_dir)) / network
-    finished = sorted(parent.glob("*/metrics.json"))
+    finished = [*parent.glob("*/metrics.json")]
+    finished.sort(key=lambda file: (file.parent.name[:1].isdigit(), file))  # "best" is older
     if not finished:
         raise UserError(f"There is no finished run in {parent}: train first, or give --model FILE")
     return finished[-1].with_name("model.keras")

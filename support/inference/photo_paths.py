@@ -29,11 +29,11 @@ def find_photos(names, output, problems):
         if not path.exists():
             matches = sorted(
                 path.parent / match for match in glob.glob(path.name, root_dir=path.parent)
-            )
+            ) or [*map(Path, sorted(glob.glob(str(path))))]
         found = [photo for match in matches for photo in _pictures(match, output)]
         if not found:
             problems.append(f"{name}: there is no such picture")
-        photos |= {photo.resolve(): photo for photo in found}
+        photos |= {os.path.abspath(photo): photo for photo in found}
     return list(photos.values())
 
 
@@ -86,15 +86,26 @@ def _is_done(mask, overlay, probabilities):
 
     An overlay without a mask is from an interrupted program, probabilities alone are from another.
     """
-    return mask.exists() or (probabilities.exists() and not overlay.exists())
+    there = os.path.exists  # which bears names that are too long
+    return there(mask) or (there(probabilities) and not there(overlay))
 
 
 def _result_paths(photos, output):
-    """Name the results of each photo after it, with its ending where photos share a name."""
-    stems, taken = collections.Counter(photo.stem.casefold() for photo in photos), set()
+    """Name the results of each photo after it; where photos share a name, with more of its path.
+
+    That is its ending and then its folder, so that it does not matter how many share the name.
+    """
+    count, taken = collections.Counter, set()
+    stems, names = (
+        count(p.stem.casefold() for p in photos),
+        count(p.name.casefold() for p in photos),
+    )
     for photo in photos:
-        unique = stems[photo.stem.casefold()] == 1
-        name = photo.stem if unique else photo.name.replace(".", "-")
+        name = photo.name.replace(".", "-")
+        if stems[photo.stem.casefold()] == 1:
+            name = photo.stem
+        elif names[photo.name.casefold()] > 1:
+            name = f"{Path(os.path.abspath(photo)).parent.name}-{name}"
         numbered = (f"{name}-{number}" for number in itertools.count(2))
         name = next(
             choice for choice in itertools.chain([name], numbered) if choice.casefold() not in taken

@@ -7,6 +7,7 @@ import traceback
 from pathlib import Path
 
 _held_back = []
+_visible = {}  # what is held back now: from descriptor to a copy of it that is seen
 
 
 @contextlib.contextmanager
@@ -16,14 +17,21 @@ def quiet(*descriptors):
     with tempfile.TemporaryFile() as file:
         for number in descriptors:
             os.dup2(file.fileno(), number)
+        _visible.update(zip(descriptors, kept, strict=True))
         try:
             yield
         finally:
+            _visible.clear()
             for number, before in zip(descriptors, kept, strict=True):
                 os.dup2(before, number)
                 os.close(before)
             file.seek(0)
             _held_back.append(file.read().decode(errors="replace"))
+
+
+def errors():
+    """The descriptor whose output is seen, whatever is held back."""
+    return _visible.get(2, 2)
 
 
 def write_details(error=None):

@@ -34,6 +34,8 @@ def is_run(pretrained):
 # What every script allows, by the name of the flag. `parse_flags` says what the values mean.
 SHARED_LIMITS = {
     "dataset": _dataset_refusal,
+    "predict": lambda photos: "names of photos" if "" in photos else None,
+    "output": str,
     "fit": ["resize", "tiles"],
     "precision": PRECISIONS,
     "pretrained": _pretrained_refusal,
@@ -49,6 +51,7 @@ SHARED_LIMITS = {
     "batch_norm_momentum": (0.0, 0.999),
 }
 
+_USED_WITH_A_MODEL = {"runs_dir", "pretrained", "variant"}  # other constants are of its training
 # Flags that go with --predict, the first of them with --export, too: default and help.
 _WITH_PREDICT = {
     "model": ("", "the model to use, a file or a run's folder (default: the newest finished run)"),
@@ -89,11 +92,11 @@ def parse_flags(script, limits, arguments=None):
         SystemExit: status 2 and one line on stderr, for an unknown flag, a refused value or a
             constant that is missing.
     """
-    about = script["__doc__"].split("\n\n")[0]
+    about = (script["__doc__"] or "").split("\n\n")[0]
     parser = argparse.ArgumentParser(description=about, allow_abbrev=False)
     parser.error = refuse  # one line instead of argparse's three
     source = Path(script["__file__"]).read_text(encoding="utf-8")
-    limits = SHARED_LIMITS | limits
+    limits, constants = SHARED_LIMITS | limits, set()
     for name, comment in re.findall(r"^([A-Z][A-Z0-9_]*) *=[^#\n]*(?:# *(.*))?$", source, re.M):
         default = script.get(name)
         if not isinstance(default, bool | int | float | str):
@@ -104,22 +107,18 @@ def parse_flags(script, limits, arguments=None):
         else:
             is_number = isinstance(limits.get(name.lower()), tuple)
             kind = {"type": float if is_number else type(default), "metavar": ""}
-        parser.add_argument(_flag(name), default=default, help=about, **kind)
+        constants |= {parser.add_argument(_flag(name), default=default, help=about, **kind).dest}
     group = parser.add_argument_group("to use a trained model instead of training one")
-    group.add_argument(
-        "--predict", nargs="+", default=[], metavar="PHOTO", help="photos or folders"
-    )
-    group.add_argument(
-        "--export", default="", metavar="FORMAT", help=f"write the model as {', '.join(EXPORTS)}"
-    )
+    kind = {"nargs": "+", "default": [], "metavar": "PHOTO"}
+    group.add_argument("--predict", help="photos or folders", **kind)
+    about = {"metavar": "FORMAT", "help": f"write the model as {', '.join(EXPORTS)}"}
+    group.add_argument("--export", default="", **about)
     for name, (default, about) in _WITH_PREDICT.items():
         kind = {"action": "store_true"} if default is False else {"metavar": ""}
         group.add_argument(_flag(name), default=default, help=about, **kind)
     flags = parser.parse_args(arguments)
     for name, (default, _) in _WITH_PREDICT.items() if not flags.predict else ():
-        if name == "model" and flags.export:
-            continue
-        if vars(flags).pop(name) != default:
+        if not (name == "model" and flags.export) and vars(flags).pop(name) != default:
             refuse(f"{_flag(name)} goes with --predict, and there is none")
     if flags.export and (flags.predict or flags.export not in EXPORTS):
         refuse(f"--export {flags.export} takes one of {', '.join(EXPORTS)}, without --predict")
@@ -127,9 +126,13 @@ def parse_flags(script, limits, arguments=None):
         if name not in flags:
             refuse(f"the constant {name.upper()}, a number or text, is missing in the script")
     pretrained = os.path.expanduser(str(getattr(flags, "pretrained", "none")))
+    given = {one.partition("=")[0] for one in (sys.argv[1:] if arguments is None else arguments)}
     if flags.predict or flags.export:
         limits["dataset"] = str  # it needs none, and a model knows what it was trained on
-        if pretrained == os.path.expanduser(str(script.get("PRETRAINED"))):
+        for name in constants - _USED_WITH_A_MODEL:
+            if _flag(name) in given:
+                refuse(f"{_flag(name)} is for training: a trained model has its own")
+        if "--pretrained" not in given:
             pretrained = "none"  # the constant is for training
         if pretrained != "none" and (flags.model or is_run(pretrained)):
             refuse("a run to use is named by --model alone, without --pretrained")
@@ -140,6 +143,9 @@ def parse_flags(script, limits, arguments=None):
             refuse(f"{_flag(name)} {value!r} cannot work: must be {wanted}")
     if flags.dataset not in DATASETS:  # so that the same folder is the same dataset
         flags.dataset = str(Path(os.path.expanduser(flags.dataset)).resolve())
+        runs_dir = Path(os.path.expanduser(flags.runs_dir)).resolve()
+        if runs_dir.is_relative_to(flags.dataset) and not (flags.predict or flags.export):
+            refuse(f"--runs-dir {runs_dir} is in --dataset: give another, outside of your pictures")
     flags.script = script["__file__"]
     return flags
 

@@ -11,7 +11,7 @@ import traceback
 import warnings
 
 from support.runtime import flags
-from support.runtime.details import quiet, write_details
+from support.runtime.details import errors, quiet, write_details
 
 flags.answer_early()
 
@@ -59,7 +59,8 @@ def use_known_defaults():
     keras.config.set_image_data_format("channels_last")
     keras.config.set_floatx("float32")
     keras.config.set_epsilon(1e-7)
-    matplotlib.rcParams |= {"figure.dpi": 120, "text.parse_math": False}  # names may have a $
+    # Names may have a $ or an underscore.
+    matplotlib.rcParams |= {"figure.dpi": 120, "text.parse_math": False, "text.usetex": False}
     devices.optimize_for_cpu()
 
 
@@ -84,12 +85,12 @@ def launch(main):
         go_on = "The same command, given again, labels the photos that have no mask yet."
         smaller = "fewer or smaller photos, or a --model trained on a smaller --image-size"
     elif "--export" in asked:
-        go_on = "Nothing is left of what was begun: give the same command again."
+        go_on = "The same command, given again, begins anew."
 
     def stop(number, frame):
         with contextlib.suppress(Exception):  # it may have been interrupted while printing
             sys.stdout.flush()
-        os.write(2, f"\nStopped. {go_on}\n".encode())
+        os.write(errors(), f"\nStopped. {go_on}\n".encode())
         os._exit(128 + number)  # as shells count; and at once: a download would be waited for
 
     for stream in (sys.stdout, sys.stderr):
