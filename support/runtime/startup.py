@@ -84,7 +84,7 @@ def launch(main):
     if "--predict" in asked:
         go_on = "The same command, given again, labels the photos that have no mask yet."
         smaller = "fewer or smaller photos, or a --model trained on a smaller --image-size"
-    elif "--export" in asked:
+    if asked & {"--export", "--overwrite"}:
         go_on = "The same command, given again, begins anew."
 
     def stop(number, frame):
