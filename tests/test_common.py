@@ -511,8 +511,11 @@ def test_void_pictures_are_not_drawn_none_twice_and_every_class_has_its_color(fi
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]
 
 
-def test_what_the_surest_position_of_each_class_looks_at_is_lit(figures, tmp_path):
-    """Two heads over a grid of 2 by 2; class k is surest at position k, and looks there at 3."""
+def attention_axes(figures, tmp_path, scores):
+    """Five rows of a white picture and what its three classes look at, in a grid of 2 by 2.
+
+    Class k is surest at position k. `scores` are those of two heads, of each position for each.
+    """
     _, masks, data, _ = drawn_data()
     white = np.ones((5, 8, 8, 3), np.float32)
     data.test = tf.data.Dataset.from_tensor_slices((white, masks)).batch(2)
@@ -520,15 +523,18 @@ def test_what_the_surest_position_of_each_class_looks_at_is_lit(figures, tmp_pat
     for position in range(3):
         sure[:, position // 2, position % 2, position] = 0.6
     probabilities = sure.repeat(4, axis=1).repeat(4, axis=2)
-    scores = np.full((5, 2, 4, 4), 0.25, np.float32)  # heads, from, to
-    scores[:, 0, :3] = [0.1, 0.1, 0.1, 0.7]
-    scores[:, 1, :3] = [0.1, 0.1, 0.1, 0.7]
-    grids = scores.reshape(5, 2, 2, 2, 2, 2)
+    grids = np.broadcast_to(scores.reshape(2, 2, 2, 2, 2), (5, 2, 2, 2, 2, 2))
     common.plot_attention(
         tmp_path / "a.png", lambda x: grids[: len(x)], lambda x: probabilities[: len(x)], data, 5
     )
-    axes = np.reshape(figures["a.png"].axes[:20], (5, 4))
-    for row in axes:
+    return np.reshape(figures["a.png"].axes[:20], (5, 4))
+
+
+def test_what_the_surest_position_of_each_class_looks_at_is_lit(figures, tmp_path):
+    """Class k is surest at position k, and looks there at 3."""
+    scores = np.full((2, 4, 4), 0.25, np.float32)
+    scores[:, :3] = [0.1, 0.1, 0.1, 0.7]
+    for row in attention_axes(figures, tmp_path, scores):
         for position, axis in enumerate(row[1:]):
             (x,), (y,) = axis.lines[0].get_data()
             assert (x, y) == (2 + 4 * (position % 2), 2 + 4 * (position // 2))
@@ -542,21 +548,10 @@ def test_what_the_surest_position_of_each_class_looks_at_is_lit(figures, tmp_pat
 
 def test_each_class_shows_where_its_own_position_looks_as_the_mean_of_the_heads(figures, tmp_path):
     """Position 1, top right, looks at 1 with one head and at 3 with the other; 2 at itself."""
-    _, masks, data, _ = drawn_data()
-    data.test = tf.data.Dataset.from_tensor_slices((np.ones((5, 8, 8, 3), np.float32), masks))
-    data.test = data.test.batch(2)
-    sure = np.full((5, 2, 2, 3), 0.2, np.float32)
-    for position in range(3):
-        sure[:, position // 2, position % 2, position] = 0.6
-    probabilities = sure.repeat(4, axis=1).repeat(4, axis=2)
-    scores = np.full((5, 2, 4, 4), 0.25, np.float32)  # heads, from, to
-    scores[:, 0, 1], scores[:, 1, 1] = [0, 1, 0, 0], [0, 0, 0, 1]
-    scores[:, :, 2] = [0, 0, 1, 0]
-    grids = scores.reshape(5, 2, 2, 2, 2, 2)
-    common.plot_attention(
-        tmp_path / "b.png", lambda x: grids[: len(x)], lambda x: probabilities[: len(x)], data, 5
-    )
-    for row in np.reshape(figures["b.png"].axes[:20], (5, 4)):
+    scores = np.full((2, 4, 4), 0.25, np.float32)
+    scores[0, 1], scores[1, 1] = [0, 1, 0, 0], [0, 0, 0, 1]
+    scores[:, 2] = [0, 0, 1, 0]
+    for row in attention_axes(figures, tmp_path, scores):
         second, third = (axis.images[0].get_array()[..., 0] for axis in row[2:])
         corners = (0, 0), (0, 7), (7, 0), (7, 7)
         assert [second[at] > 0.9 for at in corners] == [False, True, False, True]

@@ -152,11 +152,17 @@ def test_what_only_training_takes_is_not_ignored_without_a_word(capsys, monkeypa
         (["--predict", "a.png", "--output", " "], "--output ' ' cannot work: must be some text"),
     ],
 )
-def test_flags_of_a_trained_model_start_no_training(capsys, monkeypatch, given, told):
+def test_flags_do_not_go_with_what_they_have_no_say_in(capsys, monkeypatch, given, told):
     with pytest.raises(SystemExit) as stopped:
         main_with(monkeypatch, "Unet-keras", *given)
     assert stopped.value.code == 2
     assert told in capsys.readouterr().err
+
+
+def test_a_flag_that_says_no_was_given_too(capsys, monkeypatch):
+    with pytest.raises(SystemExit):
+        main_with(monkeypatch, "U2Net-keras", "--predict", "a.png", "--no-self-attention")
+    assert "--self-attention is for training" in capsys.readouterr().err
 
 
 def parsed(*arguments):

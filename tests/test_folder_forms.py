@@ -184,6 +184,9 @@ def test_splits_of_pascal_voc_are_obeyed(tmp_path):
     assert refusal(tmp_path)[0].endswith("val.txt: there is no picture 99 with a mask")
     write(tmp_path, {"ImageSets/Segmentation/val.txt": b"04\n02\n01\n"})
     assert "2 pictures are in train and in validation, 01 for one" in refusal(tmp_path)[0]
+    unlisted = {"JPEGImages/unlabelled.png": None, "ImageSets/Segmentation/train.txt": b""}
+    write(tmp_path, unlisted)  # without a list of training there are no lists
+    assert sum(map(len, masks_by_number(load(tmp_path)).values())) == 9
 
 
 def in_folders(path, *names):

@@ -15,7 +15,7 @@ from conftest import ROOT
 @pytest.fixture
 def begun(tmp_path):
     """A `Run` of two classes that nobody has trained yet."""
-    data = SimpleNamespace(title="dots", identity="1", class_names=("a", "b"), epochs=None)
+    data = SimpleNamespace(title="dots", identity="1", class_names=("a", "b"))
     data.class_colors, data.value_range = ("#000000", "#ffffff"), (2100, 2300)
     data.epochs = SimpleNamespace(number=None)
     flags = SimpleNamespace(runs_dir=str(tmp_path), script=str(ROOT / "Unet-keras.py"))

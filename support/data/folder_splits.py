@@ -107,7 +107,7 @@ def _from_folders(path, folders, problems):
 def _lists(path):
     """dict from each file of `_LISTS` to its names; empty if none says what to train on."""
     files = [file for file in sorted((path / _LISTS).glob("*.txt")) if file.stem in _SPLIT_OF]
-    lists = {file: file.read_text(encoding="utf-8").split() for file in files}
+    lists = {file: names for file in files if (names := file.read_text(encoding="utf-8").split())}
     return lists if any(_SPLIT_OF[file.stem] == "train" for file in lists) else {}
 
 
@@ -117,8 +117,7 @@ def _from_lists(lists, pairs, problems):
     for file, names in lists.items():
         unknown = [name for name in names if name not in pairs]
         problems += [f"{file}: there is no picture {name} with a mask" for name in unknown]
-        if names:
-            found[_SPLIT_OF[file.stem]] = {name: pairs[name] for name in names if name in pairs}
+        found[_SPLIT_OF[file.stem]] = {name: pairs[name] for name in names if name in pairs}
     for one, other in itertools.combinations(found, 2):
         if both := found[one].keys() & found[other].keys():
             problems.append(

@@ -95,11 +95,8 @@ def _result_paths(photos, output):
 
     That is its ending and then its folder, so that it does not matter how many share the name.
     """
-    count, taken = collections.Counter, set()
-    stems, names = (
-        count(p.stem.casefold() for p in photos),
-        count(p.name.casefold() for p in photos),
-    )
+    stems = collections.Counter(photo.stem.casefold() for photo in photos)
+    names, taken = collections.Counter(photo.name.casefold() for photo in photos), set()
     for photo in photos:
         name = photo.name.replace(".", "-")
         if stems[photo.stem.casefold()] == 1:

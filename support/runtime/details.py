@@ -29,7 +29,7 @@ def quiet(*descriptors):
             _held_back.append(file.read().decode(errors="replace"))
 
 
-def errors():
+def error_output():
     """The descriptor whose output is seen, whatever is held back."""
     return _visible.get(2, 2)
 

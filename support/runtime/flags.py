@@ -51,7 +51,6 @@ SHARED_LIMITS = {
     "batch_norm_momentum": (0.0, 0.999),
 }
 
-_USED_WITH_A_MODEL = {"runs_dir", "pretrained", "variant"}  # other constants are of its training
 # Flags that go with --predict, the first of them with --export, too: default and help.
 _WITH_PREDICT = {
     "model": ("", "the model to use, a file or a run's folder (default: the newest finished run)"),
@@ -60,6 +59,8 @@ _WITH_PREDICT = {
     "mirrored": (False, "average with the mirror image, which takes twice as long"),
     "overwrite": (False, "replace results that are there"),
 }
+# All that counts where a trained model is used; other constants are of its training.
+_USED_WITH_A_MODEL = {"predict", "export", *_WITH_PREDICT, "runs_dir", "pretrained", "variant"}
 
 # `common` and `support` read these; which others a script reads is looked up in its source.
 _NEEDED = ("dataset", "data_dir", "runs_dir", "image_size", "batch_size", "seed", "patience")
@@ -96,7 +97,7 @@ def parse_flags(script, limits, arguments=None):
     parser = argparse.ArgumentParser(description=about, allow_abbrev=False)
     parser.error = refuse  # one line instead of argparse's three
     source = Path(script["__file__"]).read_text(encoding="utf-8")
-    limits, constants = SHARED_LIMITS | limits, set()
+    limits = SHARED_LIMITS | limits
     for name, comment in re.findall(r"^([A-Z][A-Z0-9_]*) *=[^#\n]*(?:# *(.*))?$", source, re.M):
         default = script.get(name)
         if not isinstance(default, bool | int | float | str):
@@ -107,32 +108,31 @@ def parse_flags(script, limits, arguments=None):
         else:
             is_number = isinstance(limits.get(name.lower()), tuple)
             kind = {"type": float if is_number else type(default), "metavar": ""}
-        constants |= {parser.add_argument(_flag(name), default=default, help=about, **kind).dest}
-    group = parser.add_argument_group("to use a trained model instead of training one")
-    kind = {"nargs": "+", "default": [], "metavar": "PHOTO"}
-    group.add_argument("--predict", help="photos or folders", **kind)
-    about = {"metavar": "FORMAT", "help": f"write the model as {', '.join(EXPORTS)}"}
-    group.add_argument("--export", default="", **about)
+        parser.add_argument(_flag(name), default=default, help=about, **kind)
+    formats = ", ".join(EXPORTS)
+    use = parser.add_argument_group("to use a trained model instead of training one")
+    use.add_argument("--predict", nargs="+", default=[], metavar="PHOTO", help="photos or folders")
+    use.add_argument("--export", default="", metavar="FORMAT", help=f"write the model as {formats}")
     for name, (default, about) in _WITH_PREDICT.items():
         kind = {"action": "store_true"} if default is False else {"metavar": ""}
-        group.add_argument(_flag(name), default=default, help=about, **kind)
+        use.add_argument(_flag(name), default=default, help=about, **kind)
     flags = parser.parse_args(arguments)
+    asked = parser.parse_args(arguments, argparse.Namespace(**dict.fromkeys(vars(flags))))
+    given = {name for name, value in vars(asked).items() if value is not None}  # without defaults
     for name, (default, _) in _WITH_PREDICT.items() if not flags.predict else ():
         if not (name == "model" and flags.export) and vars(flags).pop(name) != default:
             refuse(f"{_flag(name)} goes with --predict, and there is none")
     if flags.export and (flags.predict or flags.export not in EXPORTS):
-        refuse(f"--export {flags.export} takes one of {', '.join(EXPORTS)}, without --predict")
+        refuse(f"--export {flags.export} takes one of {formats}, without --predict")
     for name in (*_NEEDED, *re.findall(r"\bflags\.(\w+)", source)):
         if name not in flags:
             refuse(f"the constant {name.upper()}, a number or text, is missing in the script")
     pretrained = os.path.expanduser(str(getattr(flags, "pretrained", "none")))
-    given = {one.partition("=")[0] for one in (sys.argv[1:] if arguments is None else arguments)}
     if flags.predict or flags.export:
         limits["dataset"] = str  # it needs none, and a model knows what it was trained on
-        for name in constants - _USED_WITH_A_MODEL:
-            if _flag(name) in given:
-                refuse(f"{_flag(name)} is for training: a trained model has its own")
-        if "--pretrained" not in given:
+        if wrong := given - _USED_WITH_A_MODEL:
+            refuse(f"{_flag(min(wrong))} is for training: a trained model has its own")
+        if "pretrained" not in given:
             pretrained = "none"  # the constant is for training
         if pretrained != "none" and (flags.model or is_run(pretrained)):
             refuse("a run to use is named by --model alone, without --pretrained")

@@ -11,7 +11,7 @@ import traceback
 import warnings
 
 from support.runtime import flags
-from support.runtime.details import errors, quiet, write_details
+from support.runtime.details import error_output, quiet, write_details
 
 flags.answer_early()
 
@@ -90,7 +90,7 @@ def launch(main):
     def stop(number, frame):
         with contextlib.suppress(Exception):  # it may have been interrupted while printing
             sys.stdout.flush()
-        os.write(errors(), f"\nStopped. {go_on}\n".encode())
+        os.write(error_output(), f"\nStopped. {go_on}\n".encode())
         os._exit(128 + number)  # as shells count; and at once: a download would be waited for
 
     for stream in (sys.stdout, sys.stderr):
