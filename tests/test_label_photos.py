@@ -29,7 +29,8 @@ def finish_run(
 ):
     """What a finished run leaves: a model that classifies each pixel, by its color alone."""
     conv = keras.layers.Conv2D(3, kernel.shape[:2], padding="same", activation="softmax")
-    model = keras.Sequential([keras.Input((None, None, 3)), conv])
+    inputs = keras.Input((None, None, 3))
+    model = keras.Model(inputs, conv(inputs))
     conv.set_weights([kernel, np.array(bias)])
     classes = [{"name": name, "color": color} for name, color in zip(names, COLORS, strict=True)]
     folder.mkdir(parents=True)

@@ -85,3 +85,13 @@ def test_fit_begins_with_the_epoch_that_a_callback_names():
         f"Keras {keras.__version__} no longer reads model._initial_epoch after on_train_begin, so "
         "runs that were cut short begin anew: support/training/checkpoint.py needs another way."
     )
+
+
+def test_layers_know_what_they_take_and_who_takes_from_them():
+    inputs = keras.Input((3,))
+    first, second = keras.layers.Dense(2), keras.layers.Dense(2)
+    keras.Model(inputs, second(first(inputs)))
+    why = "support/inference/fold_batch_norm.py asks: it might fold what others use, too"
+    told = f"Keras {keras.__version__} tells otherwise of layers before and after a layer: {why}"
+    assert [node.parent_nodes[0].operation for node in second._inbound_nodes] == [first], told
+    assert [node.operation for node in first._outbound_nodes] == [second], told

@@ -6,10 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from support.data.image_io import read_image
+from support.inference.fold_batch_norm import fold_batch_norm
 from support.inference.model_file import find_model, load_model
 from support.inference.overlay import draw_overlay, mask_image, set_figure_font
 from support.inference.photo_paths import find_photos, plan_jobs
 from support.inference.sliding_window import predict_in_tiles
+from support.runtime.devices import JIT_COMPILE
 from support.runtime.files import write
 from support.runtime.startup import VERBOSE, UserError
 from support.runtime.threads import map_ahead
@@ -41,6 +43,8 @@ def label_photos(network, flags, preprocess):
     path = find_model(network, flags)
     print(f"Model: {path}")
     model, facts = load_model(path)
+    model = fold_batch_norm(model)
+    model.compile(jit_compile=JIT_COMPILE)
     output, problems = Path(os.path.expanduser(flags.output)), []
     photos = find_photos(flags.predict, output, problems)
     jobs = plan_jobs(photos, output, flags.overwrite, problems)
