@@ -4,12 +4,14 @@
     python benchmarks/measure.py pipeline   pictures a second: prepared, and augmented after that
     python benchmarks/measure.py growth     a step by size, batch and width
     python benchmarks/measure.py startup    from the shell to the end of the first step
+    python benchmarks/measure.py folded     seconds a photo, with batch normalization and without
 
 `--json FILE` keeps the figures, `--plot FILE` draws them. Two machines of one kind may differ by
 half, so only ratios of one run mean anything; what is compared is measured in turn.
 """
 
 import argparse
+import functools
 import importlib
 import json
 import statistics
@@ -24,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 import common  # noqa: E402  (before Keras, which it quiets)
+from support.inference.fold_batch_norm import fold_batch_norm  # noqa: E402
 from support.runtime import devices  # noqa: E402
 from support.training import batch_norm  # noqa: E402
 from support.training.published import open_vgg16  # noqa: E402
@@ -242,6 +245,29 @@ def growth(flags):
     return rows
 
 
+def folded(flags):
+    """Rows of each network's seconds a photo with batch normalization and, as --predict, without.
+
+    Reading, resizing and writing photos is not in it.
+    """
+    rows = []
+    images = np.random.default_rng(0).random((flags.batch_size, *2 * [flags.image_size], 3))
+    for name in flags.only:
+        model = NETWORKS[name](flags.image_size)
+        model = keras.Model(model.input, model.outputs[0])
+        models = {"as it is": model, "folded": fold_batch_norm(model)}
+        for one in models.values():
+            one.compile(jit_compile=common.JIT_COMPILE)
+        labelling = {
+            way: functools.partial(one.predict_on_batch, images.astype(np.float32))
+            for way, one in models.items()
+        }
+        seconds = measure_in_turn(labelling, flags.rounds)
+        median = {way: statistics.median(times) / len(images) for way, times in seconds.items()}
+        rows.append({"network": name, **median, "ratio": median["folded"] / median["as it is"]})
+    return rows
+
+
 # --- startup ----------------------------------------------------------------------------------
 
 STARTUP = """
@@ -367,7 +393,7 @@ def plot(path, title, rows):
 def main():
     tf.get_logger().setLevel("ERROR")  # each bare convolution is a function of its own, on purpose
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=["share", "pipeline", "growth", "startup"])
+    parser.add_argument("what", choices=["share", "pipeline", "growth", "startup", "folded"])
     parser.add_argument("--only", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--dataset", default="synthetic")
     parser.add_argument("--data-dir", default="~/tensorflow_datasets")
