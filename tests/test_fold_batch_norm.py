@@ -8,7 +8,7 @@ from support.inference.fold_batch_norm import fold_batch_norm
 import keras
 import numpy as np
 import pytest
-from keras import layers
+from keras import layers, ops
 
 NETWORKS = {  # how it is built, and how many normalizations are left: FCN has them behind ReLUs
     "Unet-keras": ({"base_filters": 8}, 0),
@@ -99,3 +99,15 @@ def test_a_normalization_that_is_used_twice_stays():
     branches = [norm(layers.Conv2D(4, 3, padding="same")(inputs)) for _ in range(2)]
     scores = layers.Conv2D(2, 1, name="scores")(layers.Concatenate()(branches))
     assert len(norms(assert_same(with_random_weights(keras.Model(inputs, scores))))) == 1
+
+
+def test_layers_and_operations_of_other_kinds_stay_as_they_are():
+    inputs = keras.Input((None, None, 3))
+    x = layers.Conv2D(4, 3, padding="same")(inputs)
+    x = layers.BatchNormalization()(inputs=x)
+    x = ops.relu(x) + layers.SeparableConv2D(4, 3, padding="same")(x)
+    x = layers.GroupNormalization(2)(layers.SpatialDropout2D(0.5)(x))
+    inner = keras.Sequential([layers.Conv2D(4, 1), layers.BatchNormalization()])
+    x = layers.Concatenate()([x * 2, inner(x[..., :4]), inner(x)])
+    model = with_random_weights(keras.Model(inputs, layers.Conv2D(2, 1, name="scores")(x)))
+    assert len(norms(assert_same(model))) == 1  # that of the model inside

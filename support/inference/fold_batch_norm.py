@@ -30,8 +30,10 @@ def fold_batch_norm(model):
         bias = {"use_bias": True} if layer.name in convolutions else {}
         return type(layer).from_config(layer.get_config() | bias)
 
-    def call(layer, *inputs, **options):
-        return inputs[0] if layer.name in folded else layer(*inputs, **options)
+    def call(layer, *arguments, **options):
+        if layer.name in folded:  # what goes in comes out
+            return arguments[0] if arguments else options["inputs"]
+        return layer(*arguments, **options)
 
     copied = keras.models.clone_model(model, clone_function=copy, call_function=call)
     for layer in copied.layers:
