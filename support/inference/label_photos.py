@@ -10,6 +10,7 @@ from support.inference.fold_batch_norm import fold_batch_norm
 from support.inference.model_file import find_model, load_model
 from support.inference.overlay import draw_overlay, mask_image, set_figure_font
 from support.inference.photo_paths import find_photos, plan_jobs
+from support.inference.resize_back import resize_classes, resize_probabilities
 from support.inference.sliding_window import predict_in_tiles
 from support.runtime.devices import JIT_COMPILE
 from support.runtime.files import write
@@ -18,11 +19,9 @@ from support.runtime.threads import map_ahead
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 _BATCH_SIZE = 8  # photos at once,
 _BATCH_PIXELS = 30_000_000  # unless they are large
-_BAND_VALUES = 2**24  # probabilities at once, where they are resized
 
 
 def label_photos(network, flags, preprocess):
@@ -118,7 +117,8 @@ def _label(jobs, predict_batch, preprocess, facts, keep_probabilities, problems)
                 finished = map(finish, loaded, images, bands)
             else:
                 probabilities = predict_batch(np.stack(inputs))
-                bands = map(_resize, probabilities, [image.shape[:2] for image in images])
+                resize_back = resize_probabilities if keep_probabilities else resize_classes
+                bands = map(resize_back, probabilities, [image.shape[:2] for image in images])
                 finished = threads.map(finish, loaded, images, bands)
             labelled += sum(finished)
     return labelled
@@ -150,43 +150,19 @@ def _batches(photos):
         yield batch
 
 
-def _resize(probabilities, size):
-    """Resize class probabilities to the size of a photo, so that outlines are smooth.
-
-    Args:
-        probabilities: float32 (S, S, C).
-        size: height H and width W of the photo, pixels.
-
-    Yields:
-        float32 (h, W, C): bands of the photo, from top to bottom, so that memory is needed for
-        one band and not for the photo.
-    """
-    height, width = size
-    scale = np.float32([height, width]) / probabilities.shape[:2]
-    rows = max(1, _BAND_VALUES // (width * probabilities.shape[-1]))
-    for top in range(0, height, rows):
-        yield tf.raw_ops.ScaleAndTranslate(
-            images=probabilities[None],
-            size=(min(rows, height - top), width),
-            scale=scale,
-            translation=(-float(top), 0.0),
-            kernel_type="triangle",
-        )[0].numpy()
-
-
 def _write_results(results, image, bands, names, colors, keep_probabilities):
-    """Write the files of one photo from the bands of its class probabilities.
+    """Write the files of one photo from the bands of its classes or their probabilities.
 
     Args:
         results: dict from kind of result to Path.
         image: uint8 (H, W, 3).
-        bands: iterable of float32 (h, W, C), from top to bottom.
+        bands: iterable of uint8 (h, W), class ids, or float32 (h, W, C), from top to bottom.
         names, colors: lists of str, of the C classes.
         keep_probabilities: whether to write these, too.
     """
     ids, kept = [], []
     for band in bands:
-        ids.append(tf.argmax(band, axis=-1, output_type=tf.int32).numpy().astype(np.uint8))
+        ids.append(band if band.ndim == 2 else band.argmax(-1).astype(np.uint8))
         if keep_probabilities:
             kept.append(band)
     mask = mask_image(np.concatenate(ids), colors)
