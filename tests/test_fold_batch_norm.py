@@ -4,6 +4,7 @@ import importlib
 
 import common  # noqa: F401  (first: it quiets TensorFlow's import)
 from support.inference.fold_batch_norm import fold_batch_norm
+from support.inference.model_file import in_float32, load_model, save_model
 
 import keras
 import numpy as np
@@ -69,11 +70,12 @@ def built(convolution, norm, second_use=False):
         ({"bias_initializer": "ones"}, {"scale": False}),
         ({"strides": 2}, {"center": False}),
         ({"dilation_rate": 2}, {"epsilon": 0.1}),
+        ({"padding": "valid"}, {"renorm": True}),
     ],
     ids=str,
 )
 def test_a_normalization_of_any_kind_goes_into_its_convolution(convolution, norm):
-    convolution = layers.Conv2D(4, 3, padding="same", **convolution)
+    convolution = layers.Conv2D(4, 3, **{"padding": "same"} | convolution)
     folded = assert_same(built(convolution, layers.BatchNormalization(**norm)))
     assert not norms(folded)
 
@@ -111,3 +113,18 @@ def test_layers_and_operations_of_other_kinds_stay_as_they_are():
     x = layers.Concatenate()([x * 2, inner(x[..., :4]), inner(x)])
     model = with_random_weights(keras.Model(inputs, layers.Conv2D(2, 1, name="scores")(x)))
     assert len(norms(assert_same(model))) == 1  # that of the model inside
+
+
+def test_a_file_folds_as_the_model_did_and_an_adapted_layer_keeps_what_it_knows(tmp_path):
+    adapted = layers.Normalization()
+    adapted.adapt(np.random.default_rng(2).normal(3, 2, (50, 8, 8, 3)))
+    inputs = keras.Input((None, None, 3))
+    x = layers.Conv2D(4, 3, padding="same")(adapted(inputs))
+    scores = layers.Conv2D(2, 1, name="scores")(layers.BatchNormalization()(x))
+    model = with_random_weights(keras.Model(inputs, scores))
+    save_model(model, {}, tmp_path / "model.keras")
+    loaded, _ = load_model(tmp_path / "model.keras")
+    assert not norms(assert_same(loaded))
+    images = np.random.default_rng(3).random((2, 64, 64, 3), np.float32)
+    found = [np.array(one(images)) for one in (fold_batch_norm(loaded), in_float32(model))]
+    np.testing.assert_allclose(found, [np.array(model(images))] * 2, rtol=1e-4, atol=1e-4)

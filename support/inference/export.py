@@ -96,11 +96,10 @@ class _Upsample(keras.layers.UpSampling2D):
 def _with_open_sides(model):
     def copy(layer):
         smooth = getattr(layer, "interpolation", "nearest") != "nearest"
-        kind = _Upsample if isinstance(layer, keras.layers.UpSampling2D) and smooth else type(layer)
-        return kind.from_config(layer.get_config())
+        replaced = isinstance(layer, keras.layers.UpSampling2D) and smooth
+        return _Upsample.from_config(layer.get_config()) if replaced else layer
 
     copied = keras.models.clone_model(model, clone_function=copy)
-    copied.set_weights(model.get_weights())
     named = keras.Model({"image": copied.input}, {"probabilities": copied.output})
     named.predict_on_batch({"image": np.zeros((1, 64, 64, 3), np.float32)})  # Keras asks for a call
     return named

@@ -42,8 +42,6 @@ def label_photos(network, flags, preprocess):
     path = find_model(network, flags)
     print(f"Model: {path}")
     model, facts = load_model(path)
-    model = fold_batch_norm(model)
-    model.compile(jit_compile=JIT_COMPILE)
     output, problems = Path(os.path.expanduser(flags.output)), []
     photos = find_photos(flags.predict, output, problems)
     jobs = plan_jobs(photos, output, flags.overwrite, problems)
@@ -51,6 +49,8 @@ def label_photos(network, flags, preprocess):
     try:
         output.mkdir(parents=True, exist_ok=True)
         if jobs:
+            model = fold_batch_norm(model)
+            model.compile(jit_compile=JIT_COMPILE)
             predict_batch = _with_mirror_image(model) if flags.mirrored else model.predict_on_batch
             labelled = _label(jobs, predict_batch, preprocess, facts, flags.probabilities, problems)
     except OSError as error:

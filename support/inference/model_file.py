@@ -39,6 +39,9 @@ def in_float32(model):
         config = config.replace(f'"{mixed}"', '"float32"')
     copy = keras.models.model_from_json(config)
     copy.set_weights(model.get_weights())
+    for layer in copy.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()  # one that was adapted keeps its weights in another form, too
     return copy
 
 
