@@ -1,6 +1,6 @@
 """Random flips, scales, rotations and shifts."""
 
-from support.data.augmentation import change, random_affine
+from support.data.augmentation import change, random_affine, random_colors
 
 import numpy as np
 import pytest
@@ -61,3 +61,12 @@ def test_colors_by_hand():
     image, mask = moved([[40, 240]] * 2, [[1, 0, 0], [0, 1, 0]], matrix, (3, 10, 20))
     assert image[0].tolist() == [[53, 50, 60], [255, 250, 255]]  # 303 and 260 are beyond
     assert mask[0].tolist() == [40, 240]
+
+
+def test_saturation_leaves_how_bright_a_color_looks():
+    color, looks = np.float32([200, 100, 50]), np.float32([0.299, 0.587, 0.114])
+    images = np.uint8(color).reshape(1, 1, 1, 3)
+    matrix, offset = random_colors(np.float32([[0, 1, 0]]), images, 1.0)
+    changed = color @ matrix.numpy()[0] + offset.numpy()[0]
+    assert abs(changed - color).max() > 10
+    assert changed @ looks == pytest.approx(color @ looks, rel=1e-4)

@@ -276,3 +276,8 @@ def test_a_stage_stops_by_the_highest_validation_score(tmp_path, patience):
     if patience:
         stopping = checkpoint.stopping
         assert (stopping.monitor, stopping.mode, stopping.patience) == ("val_some_iou", "max", 3)
+
+
+def test_the_history_counts_epochs_over_all_stages(undisturbed):
+    rows = undisturbed[1].decode().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["epoch", *"0123456"]

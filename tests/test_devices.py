@@ -2,6 +2,7 @@
 
 import importlib
 import subprocess
+import sys
 from types import SimpleNamespace
 
 import common
@@ -154,3 +155,18 @@ def test_every_device_takes_as_many_pictures_and_none_comes_back_twice(monkeypat
 def test_without_a_driver_there_is_nothing_to_tell(monkeypatch):
     monkeypatch.setattr(devices.shutil, "which", lambda name: None)
     assert devices.unused_gpu() == ""
+
+
+def test_the_gpus_of_jax_are_found(monkeypatch):
+    gpu = SimpleNamespace(device_kind="H100", compute_capability="9.0", platform="gpu")
+    cpu = SimpleNamespace(device_kind="cpu", platform="cpu")
+    monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(devices=lambda: [gpu, cpu]))
+    monkeypatch.setattr(devices, "BACKEND", "jax")
+    assert devices.accelerators.__wrapped__() == [("H100", 9.0)]  # without the cache
+
+
+def test_an_unused_gpu_is_printed_with_where_the_details_are(monkeypatch, capsys):
+    monkeypatch.setattr(devices, "unused_gpu", lambda: "An A100 is in this machine")
+    devices.print_facts()
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("An A100 is in this machine; details: ")

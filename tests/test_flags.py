@@ -254,3 +254,13 @@ def test_flags_are_never_abbreviated(monkeypatch, capsys, script):
         main_with(monkeypatch, script, "--augment", "0.1")
     assert stopped.value.code == 2
     assert "unrecognized" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stride", ["8", "16", "32"])
+def test_fcn_takes_every_stride_of_the_paper(monkeypatch, stride):
+    def reached(flags):
+        raise InterruptedError(flags.stride)
+
+    monkeypatch.setattr(common, "set_up", reached)
+    with pytest.raises(InterruptedError, match=stride):
+        main_with(monkeypatch, "FCN-keras", "--stride", stride)

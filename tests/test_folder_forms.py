@@ -169,7 +169,7 @@ def test_splits_of_pascal_voc_are_obeyed(tmp_path):
     }
     contents["JPEGImages/unlabelled.png"] = gray(200)  # VOC has more pictures than masks
     contents["Annotations/00.xml"] = b"<annotation/>"  # boxes
-    contents["ImageSets/Segmentation/trainval.txt"] = b"00 01 02 03 04 05"
+    contents["ImageSets/Segmentation/trainval.txt"] = b"00\n01\n02\n03\n04\n05"
 
     def numbers():
         found = masks_by_number(load(tmp_path))
@@ -177,7 +177,8 @@ def test_splits_of_pascal_voc_are_obeyed(tmp_path):
 
     write(tmp_path, contents)
     assert numbers() == {"train": {0, 1, 2, 3}, "validation": {4, 5}, "test": {6}}
-    moved = {"train": b"00 01 02", "val": b"03 04 05"}  # what is prepared must not be used then
+    # What is prepared must not be used then; the second list is as an editor of Windows writes it.
+    moved = {"train": b"00\n01\n02", "val": b"\xef\xbb\xbf03\r\n04\r\n05\r\n"}
     write(tmp_path, {f"ImageSets/Segmentation/{one}.txt": names for one, names in moved.items()})
     assert numbers() == {"train": {0, 1, 2}, "validation": {3, 4, 5}, "test": {6}}
     write(tmp_path, {"ImageSets/Segmentation/val.txt": b"04\n99\n"})
@@ -187,6 +188,27 @@ def test_splits_of_pascal_voc_are_obeyed(tmp_path):
     unlisted = {"JPEGImages/unlabelled.png": None, "ImageSets/Segmentation/train.txt": b""}
     write(tmp_path, unlisted)  # without a list of training there are no lists
     assert sum(map(len, masks_by_number(load(tmp_path)).values())) == 9
+
+
+def test_lists_of_pascal_voc_name_pictures_whatever_their_masks_are_called(tmp_path):
+    """Blanks in names, masks with an ending of their own, and more of both than the lists have."""
+    numbered = {f"{n:02}": f"street {n:02}" for n in range(9)}
+    contents = files(9, "JPEGImages/{}.png", "SegmentationClass/{}_mask.png")
+    for number, name in numbered.items():
+        contents = {path.replace(number, name): content for path, content in contents.items()}
+    lists = {"train": [*numbered.values()][:4], "val": [*numbered.values()][4:6]}
+    for split, names in lists.items():
+        contents[f"ImageSets/Segmentation/{split}.txt"] = "\n".join(names).encode()
+    found = masks_by_number(load(write(tmp_path, contents)))
+    assert {n for masks in found.values() for n in masks} == {*range(6)}
+    assert {*found["validation"]} == {4, 5}
+
+
+def test_a_list_that_is_no_text_is_told(tmp_path):
+    contents = files(9, "JPEGImages/{}.png", "SegmentationClass/{}.png")
+    write(tmp_path, contents | {"ImageSets/Segmentation/train.txt": b"caf\xe9"})
+    with pytest.raises(UserError, match=r"train.txt: cannot be read as UTF-8 text"):
+        load(tmp_path)
 
 
 def in_folders(path, *names):
@@ -655,3 +677,35 @@ def test_a_background_that_is_named_is_there_once(tmp_path):
     assert loaded.class_names == ("dog", "background")
     wanted = [[1] * 6, [1, 0, 0, 1, 1, 1], [1, 0, 0, 1, 1, 1], [1] * 6]
     assert all((mask == wanted).all() for mask in all_masks(loaded).values())
+
+
+def test_a_fault_of_a_table_has_the_number_of_its_line(tmp_path):
+    content = b"name,r,g,b\nsky,255,0,0\nsky,0,255,0\n"
+    (line,) = refusal(write(draw(tmp_path, 3, COLORS), {"class_dict.csv": content}))
+    assert "class_dict.csv, line 3: " in line
+
+
+def test_of_two_folders_of_polygons_none_is_passed_over(tmp_path):
+    polygons = {f"{name}/a.json": labelme() for name in ("labels", "masks")}
+    write(tmp_path, polygons | {"images/a.png": gray(1)})
+    with pytest.raises(UserError, match="labels/ and masks/, which mean the same"):
+        load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"points": [1, 1, 3, 1, 3, 3]},
+        {"points": [[1, 1, 0], [3, 1, 0], [3, 3, 0]]},
+        {"points": [["1", "1"], ["3", "1"], ["3", "3"]]},
+        {"label": None},
+    ],
+    ids=str,
+)
+def test_a_shape_of_another_kind_is_told_with_its_file(tmp_path, changes):
+    shape = {"label": "cat", "points": [[1, 1], [3, 1], [3, 3]], "shape_type": "polygon"} | changes
+    content = {"imageWidth": 6, "imageHeight": 4, "shapes": [shape]}
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match=r"a.json: is no file of labelme"):
+        read_polygons(path, ["background", "cat"])

@@ -547,3 +547,9 @@ def test_pictures_are_known_by_their_names_unless_hidden():
     names = "a.jpg a.JPEG a.PnG a.gif a.bmp a.tif a.tiff a.webp .a.png a.txt png a.npy Thumbs.db"
     known = [name for name in names.split() if image_io.is_picture(Path("images") / name)]
     assert known == names.split()[:8]
+
+
+def test_numbers_count_in_gray_with_opacity_that_no_color_explains(tmp_path):
+    solid = np.full_like(GRAY, 255)
+    path = save(tmp_path / "a.png", np.stack([GRAY, solid], axis=-1), "LA")
+    np.testing.assert_array_equal(read_mask(path, {RED: 0, GREEN: 1})[..., 0], GRAY)

@@ -128,3 +128,10 @@ def test_silence_and_refusal_are_no_network(server):
     assert time.monotonic() - begun < 10
     with pytest.raises(OSError, match="refused"):
         network.check_network("http://127.0.0.1:9/")
+
+
+def test_who_has_the_dataset_asks_no_server(pets, monkeypatch):
+    asked = []
+    monkeypatch.setattr(network, "check_network", asked.append)
+    network.open_dataset("oxford_iiit_pet", "Oxford-IIIT Pet", str(pets))
+    assert asked == []

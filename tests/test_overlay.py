@@ -53,3 +53,12 @@ def test_letters_without_a_font_are_told_once(monkeypatch, capsys, tmp_path, rec
     assert told.count("\n") == 1
     assert told.startswith("No font is installed for \u8def\u9053: figures show boxes there.")
     assert not [warning for warning in recwarn if "Glyph" in str(warning.message)]
+
+
+def test_of_several_fonts_the_one_named_first_is_taken(monkeypatch):
+    fonts = ("DejaVu Sans Mono", "DejaVu Serif")  # both come with matplotlib
+    for names in (fonts, fonts[::-1]):
+        monkeypatch.setattr(overlay, "_EAST_ASIAN", names)
+        overlay.east_asian_font.cache_clear()
+        assert overlay.east_asian_font() == names[0]
+    overlay.east_asian_font.cache_clear()

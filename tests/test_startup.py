@@ -208,3 +208,28 @@ def test_help_and_wrong_flags_are_answered_early(script, flags, status, told):
     assert done.returncode == status, done.stderr
     assert told.lower() in (done.stdout + done.stderr).lower()
     assert "not installed" not in done.stderr
+
+
+def test_what_is_held_back_may_be_any_bytes():
+    with details.quiet(2):
+        os.write(2, b"caf\xe9\n")
+    path = Path(details.write_details().removeprefix("details: "))
+    assert "caf\ufffd" in path.read_text(encoding="utf-8")
+
+
+def test_an_error_that_says_nothing_is_told_by_its_kind():
+    assert startup.reason(MemoryError()) == "MemoryError"
+    assert startup.reason(ValueError("\n no\nmore")) == "no"
+
+
+JaxRuntimeError = type("JaxRuntimeError", (RuntimeError,), {})
+
+
+@pytest.mark.parametrize("error", [JaxRuntimeError("NCCL failed"), ValueError("Gloo failed")])
+def test_another_process_that_ended_is_suspected(monkeypatch, error):
+    def main():
+        raise error
+
+    monkeypatch.setattr(startup, "_has_peers", lambda: True)
+    with pytest.raises(startup.UserError, match="failed\nHas another process ended"):
+        startup._explain_errors(main, "Go on.", "")

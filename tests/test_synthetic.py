@@ -2,7 +2,7 @@
 
 import common
 from support.data.dataset import PET_CLASSES
-from support.data.synthetic import draw_animal, load_synthetic
+from support.data.synthetic import _limb_distance, draw_animal, load_synthetic
 
 import numpy as np
 
@@ -80,3 +80,9 @@ def test_the_animal_is_in_the_middle_and_the_default_has_960_pictures():
     assert np.mean(np.equal(middles, 1)) > 0.5
     splits = load_synthetic().splits
     assert [len(split.records) for split in splits.values()] == [720, 80, 160]
+
+
+def test_a_limb_has_its_own_radius_at_either_end():
+    x = np.array([[-3.0, 7.0]])
+    found = _limb_distance(x, 0 * x, (0, 0, 1, 4, 0, 0.5))
+    np.testing.assert_allclose(found, [[2, 2.5]])

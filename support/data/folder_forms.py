@@ -38,8 +38,7 @@ def find_pairs(folder, problems, listed=()):
     """
     for find in FORMS:
         if found := find(folder, problems):
-            found = [{n: some[n] for n in some if not listed or n in listed} for some in found]
-            return _pair(*found, problems)
+            return _pair(*found, problems, listed)
     with_pictures = subfolder(folder)
     for path in (with_pictures or folder, folder, *folder.glob("annotations")):
         labelme.refuse_coco(path)
@@ -96,8 +95,7 @@ def subfolder(folder, names=_PICTURES):
     Raises:
         UserError: there are several.
     """
-    there = [path for path in sorted(folder.glob("*")) if path.name.lower() in names]
-    there = [path for path in there if path.is_dir()]
+    there = [path for path in sorted(folder.glob("*/")) if path.name.lower() in names]
     if len(there) > 1:  # PASCAL VOC has boxes in Annotations/, beside its masks
         there = [path for path in there if any(map(is_picture, path.rglob("*")))] or there
     if len(there) > 1:
@@ -128,11 +126,12 @@ def _named(folder, problems, is_wanted=is_picture, told=True):
     return by_name
 
 
-def _pair(pictures, masks, problems):
+def _pair(pictures, masks, problems, listed=()):
     """Pictures and masks of the same name, but for what all names of their kind have in common."""
-    words = ""
+    words, pictures = "", {n: pictures[n] for n in pictures if not listed or n in listed}
     if pictures.keys() != masks.keys():
         pictures, masks, words = _without_common_parts(pictures, masks)
+    masks = {n: masks[n] for n in masks if not listed or n in pictures}
     if pictures and masks and not pictures.keys() & masks.keys():
         picture, mask = (next(iter(found.values())) for found in (pictures, masks))
         problems.append(f"no picture has a mask of its name: there are {picture} and {mask}")

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import itertools
+import unicodedata
 
 from support.data.folder_forms import find_pairs, subfolder
 from support.data.image_io import count_pages
@@ -107,7 +108,14 @@ def _from_folders(path, folders, problems):
 def _lists(path):
     """dict from each file of `_LISTS` to its names; empty if none says what to train on."""
     files = [file for file in sorted((path / _LISTS).glob("*.txt")) if file.stem in _SPLIT_OF]
-    lists = {file: names for file in files if (names := file.read_text(encoding="utf-8").split())}
+    lists = {}
+    for file in files:
+        try:
+            text = unicodedata.normalize("NFC", file.read_text(encoding="utf-8-sig"))
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{file}: cannot be read as UTF-8 text: {error}") from error
+        if names := [*filter(None, map(str.strip, text.splitlines()))]:
+            lists[file] = names
     return lists if any(_SPLIT_OF[file.stem] == "train" for file in lists) else {}
 
 

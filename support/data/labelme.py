@@ -72,12 +72,17 @@ def _read(path):
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read as JSON: {error}") from error
-    with contextlib.suppress(KeyError, TypeError):
+    with contextlib.suppress(KeyError, TypeError, ValueError):
         sizes = content["imageWidth"], content["imageHeight"]
         whole = all(isinstance(size, int) and size > 0 for size in sizes)
-        if whole and all({"label", "points"} <= {*shape} for shape in content["shapes"]):
+        if whole and all(map(_is_shape, content["shapes"])):
             return content
-    raise ValueError(f"{path}: is no file of labelme: it has no shapes or no size of the picture")
+    raise ValueError(f"{path}: is no file of labelme: its shapes or its size are missing or wrong")
+
+
+def _is_shape(shape):
+    numbers = [number for x, y in shape["points"] for number in (x, y)]
+    return isinstance(shape["label"], str) and all(isinstance(n, int | float) for n in numbers)
 
 
 def refuse_coco(folder):
