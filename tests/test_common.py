@@ -556,3 +556,14 @@ def test_each_class_shows_where_its_own_position_looks_as_the_mean_of_the_heads(
         corners = (0, 0), (0, 7), (7, 0), (7, 7)
         assert [second[at] > 0.9 for at in corners] == [False, True, False, True]
         assert [third[at] > 0.9 for at in corners] == [False, False, True, False]
+
+
+def test_attention_is_drawn_of_as_many_pictures_as_asked_for(figures, tmp_path):
+    _, _, data, _ = drawn_data()
+    looks = np.full((1, 2, 2, 2, 2, 2), 0.25, np.float32)
+    sure = np.full((1, 8, 8, 3), 1 / 3, np.float32)
+    path = tmp_path / "a.png"
+    common.plot_attention(path, lambda x: looks, lambda x: sure, data, rows=2)
+    titles = [axis.get_title() for axis in figures["a.png"].axes]
+    assert len(titles) == 2 * 4
+    assert titles[::4] == ["picture"] * 2

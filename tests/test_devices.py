@@ -13,7 +13,7 @@ from support.runtime.flags import PRECISIONS
 import keras
 import numpy as np
 import pytest
-from conftest import random_batch, without_training
+from conftest import ROOT, environment, random_batch, without_training
 
 BUILDERS = {
     "Unet-keras": {"base_filters": 2},
@@ -170,3 +170,22 @@ def test_an_unused_gpu_is_printed_with_where_the_details_are(monkeypatch, capsys
     devices.print_facts()
     last = capsys.readouterr().out.splitlines()[-1]
     assert last.startswith("An A100 is in this machine; details: ")
+
+
+def test_devices_of_a_kind_are_named_once(hardware):
+    hardware(("H100", 9.0), ("H100", 9.0), ("T4", 7.5))
+    assert devices.device() == "H100, T4"
+    hardware()
+    assert devices.device().startswith("CPU with ")
+
+
+@pytest.mark.slow
+def test_beside_another_backend_tensorflow_leaves_the_gpus_alone():
+    code = (
+        "import tensorflow as tf; seen = []; "
+        "tf.config.set_visible_devices = lambda *given: seen.append(given); "
+        "import common; print(([], 'GPU') in seen)"
+    )
+    options = {"cwd": ROOT, "env": environment("jax"), "capture_output": True, "text": True}
+    process = subprocess.run([sys.executable, "-c", code], timeout=120, **options)
+    assert process.stdout.split()[-1:] == ["True"], process.stderr

@@ -321,6 +321,14 @@ def test_void_pictures_do_not_change_the_loss():
             "JOB_ADDRESSES is here: it takes host:port of process 0",
         ),
         (
+            {"JOB_ADDRESSES": "here:65536", "NUM_PROCESSES": "2", "PROCESS_ID": "0"},
+            "JOB_ADDRESSES is here:65536: it takes host:port of process 0",
+        ),
+        (
+            {"JOB_ADDRESSES": "here:0", "NUM_PROCESSES": "2", "PROCESS_ID": "0"},
+            "JOB_ADDRESSES is here:0: it takes host:port of process 0",
+        ),
+        (
             {"JOB_ADDRESSES": "12345", "NUM_PROCESSES": "2", "PROCESS_ID": "0"},
             "JOB_ADDRESSES is 12345: it takes host:port of process 0",
         ),

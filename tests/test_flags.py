@@ -229,7 +229,20 @@ def test_a_process_ends_with_one_line_and_status_2(tmp_path, script):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["EPOCHS", "IMAGE_SIZE", "AUGMENTATION", "PATIENCE"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "EPOCHS",
+        "IMAGE_SIZE",
+        "AUGMENTATION",
+        "PATIENCE",
+        "SEED",
+        "BATCH_SIZE",
+        "DATA_DIR",
+        "RUNS_DIR",
+        "FIT",
+    ],
+)
 @pytest.mark.parametrize("change", ["", "MY_\\g<0>", "\\g<0> = None  # "])
 def test_a_constant_that_was_deleted_renamed_or_emptied_is_named(
     monkeypatch, tmp_path, capsys, name, change
@@ -264,3 +277,24 @@ def test_fcn_takes_every_stride_of_the_paper(monkeypatch, stride):
     monkeypatch.setattr(common, "set_up", reached)
     with pytest.raises(InterruptedError, match=stride):
         main_with(monkeypatch, "FCN-keras", "--stride", stride)
+
+
+@pytest.mark.parametrize("name", ["oxford_iiit_pet", "synthetic"])
+def test_a_dataset_that_has_a_name_is_no_folder(monkeypatch, tmp_path, name):
+    monkeypatch.chdir(tmp_path)
+    assert parsed("--dataset", name).dataset == name
+
+
+def test_a_constant_that_is_computed_is_left_to_the_script(monkeypatch, tmp_path):
+    path = tmp_path / "edited.py"
+    source = (ROOT / "Unet-keras.py").read_text(encoding="utf-8")
+    edited = re.sub(r"^EPOCHS = \d+", "EPOCHS = 4 * 10", source, flags=re.M)
+    assert edited != source
+    path.write_text(edited, encoding="utf-8")
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", str(path), raising=False)
+    flags.answer_early()
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_unless_told_otherwise_no_run_stops_early(script):
+    assert flags.parse_flags(vars(importlib.import_module(script)), {}, []).patience == 0

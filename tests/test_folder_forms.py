@@ -64,6 +64,9 @@ def told_of(folder, capsys):
         ("{}.png", "{}_seg.png", 'masks without "_seg"'),
         ("{}.png", "{}_Label.png", 'masks without "_Label"'),
         ("images/Ame\u0301lie {}.png", "masks/Am\u00e9lie {}.png", ""),  # macOS and Linux
+        ("images/{}.png", "masks/{} mask.png", 'masks without " mask"'),
+        ("images/{}.png", "masks/{}.mask.png", 'masks without ".mask"'),
+        ("{}_labelled.png", "{}_labelled_mask.png", 'masks without "_mask"'),
     ],
 )
 def test_masks_find_their_pictures_whatever_their_names(tmp_path, capsys, picture, mask, told):
@@ -709,3 +712,25 @@ def test_a_shape_of_another_kind_is_told_with_its_file(tmp_path, changes):
     path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r"a.json: is no file of labelme"):
         read_polygons(path, ["background", "cat"])
+
+
+def test_a_dark_png_hides_no_tiffs_of_which_little_can_be_read(tmp_path):
+    (tmp_path / "images").mkdir()
+    for number in range(12):
+        tiff(tmp_path / f"images/{number}.tif", np.full((4, 6, 3), 4095), photometric=2, bits=16)
+        write(tmp_path, {f"masks/{number}.png": encoded(IDS)})
+    write(tmp_path, {"images/3.tif": None, "images/3.png": gray(3)})
+    (line,) = refusal(tmp_path)
+    assert "only the upper 8 can be read, and these end at 15" in line
+
+
+def test_labelmes_own_word_for_background_makes_no_class_of_its_own(tmp_path):
+    content = {"classes.txt": b"_background_\ncat\n"}
+    for number in range(9):
+        cat = polygon("cat", [1, 1], [3, 1], [3, 3])
+        content |= {f"{number}.png": gray(number), f"{number}.json": labelme(cat)}
+    data = load(write(tmp_path, content))
+    assert tuple(data.class_names) == ("background", "cat")
+    assert {*np.unique([*masks_by_number(data)["train"].values()])} == {0, 1}
+    write(tmp_path, {"classes.txt": b"_background_\nbackground\ncat\n"})
+    assert "two names for background" in refusal(tmp_path)[0]

@@ -6,6 +6,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import common
+from support.inference import photo_paths
+from support.inference.label_photos import _tell_of_tiles
 from support.inference.model_file import save_model
 from support.inference.overlay import OPACITY
 
@@ -540,3 +542,36 @@ def test_told_to_stop_it_leaves_whole_files_and_does_not_speak_of_epochs(tmp_pat
     assert 0 < len(done) < 500
     assert told.startswith("\nStopped.")
     assert "epoch" not in told
+
+
+def test_names_in_capitals_are_told_apart_by_their_folders_too(predict):
+    for number in (1, 2):
+        draw(f"day{number}/IMG.PNG", np.full((4, 4 + number), number))
+    predict("day1", "day2")
+    assert files_in() == results("day1-IMG-PNG", "day2-IMG-PNG")
+
+
+@pytest.mark.parametrize("wanted", ["in", "in/*.png"])
+def test_photos_come_in_the_order_of_their_names(monkeypatch, tmp_path, wanted):
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        (tmp_path / "in" / f"{name}.png").touch()
+    find, listed = photo_paths.glob.glob, [tmp_path / "in" / f"{name}.png" for name in "ba"]
+    with monkeypatch.context() as patch:
+        patch.setattr(photo_paths.glob, "glob", lambda *a, **o: sorted(find(*a, **o), reverse=True))
+        patch.setattr(Path, "iterdir", lambda path: iter(listed))
+        found = photo_paths.find_photos([str(tmp_path / wanted)], tmp_path / "out", [])
+    assert [photo.name for photo in found] == ["a.png", "b.png"]
+
+
+def test_the_bar_of_many_tiles_is_there_from_the_first(monkeypatch):
+    seen = []
+
+    def bar(count, **options):
+        return SimpleNamespace(update=lambda done: seen.append((done, count)))
+
+    monkeypatch.setattr(keras.utils, "Progbar", bar)
+    few, many = _tell_of_tiles(), _tell_of_tiles()
+    few(8, 199)
+    many(8, 200)
+    assert seen == [(8, 200)]

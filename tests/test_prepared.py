@@ -265,3 +265,13 @@ def test_two_processes_that_begin_at_once_make_one_file(tmp_path):
     assert sum("Preparing 108 pictures" in out for out in outs) == 1
     (folder,) = (tmp_path / "prepared").iterdir()
     assert json.loads((folder / "index.json").read_text())["identity"] == outs[0].split()[-1]
+
+
+def test_all_code_that_makes_pixels_counts_and_what_comes_after_does_not(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(prepared, "fingerprint", lambda *paths: seen.extend(paths) or "code")
+    prepare(source().source, tmp_path, 8, common.resize)
+    room = {path.name for path in (ROOT / "support" / "data").glob("*.py")}
+    later = {"augmentation.py", "batches.py", "tiles.py"}
+    assert later < room
+    assert {path.name for path in seen} == room - later

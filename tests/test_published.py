@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import importlib
 import os
+import socket
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from support.inference.model_file import load_model, save_model
 from support.runtime.startup import UserError
 from support.training import published_u2net
 from support.training.own_run import begin_with_run
+from support.training.published import keras_cache
 from support.training.published_u2net import _creation, open_u2net, put_u2net, unfold
 
 import keras
@@ -207,6 +209,7 @@ def test_the_published_file_is_downloaded_once_and_checked(folded, server, tmp_p
     (tmp_path / "rembg").mkdir()
     (tmp_path / "rembg" / "u2netp.onnx").write_bytes(path.read_bytes())
     assert len(open_u2net("published", "lite")) == 119  # rembg has it already
+    assert socket.getdefaulttimeout() is None  # of all that comes after
 
 
 def earlier_run(folder, classes=("a", "b", "c"), **options):
@@ -347,7 +350,7 @@ def test_the_published_network_labels_a_photo_without_training(
     arguments = ["--variant", "lite", "--pretrained", "published", "--predict", "one.png"]
     monkeypatch.setattr("sys.argv", ["U2Net-keras.py", *arguments])
     u2net.main()
-    assert "runs/published/u2net-lite.keras" in capsys.readouterr().out.replace(os.sep, "/")
+    assert "runs/published/u2net-lite/model.keras" in capsys.readouterr().out.replace(os.sep, "/")
     mask, photo = (Image.open(name) for name in ("predictions/one-mask.png", "one.png"))
     assert mask.size == photo.size
     assert set(np.unique(mask)) <= {0, 1}
@@ -383,3 +386,10 @@ def test_fcn_goes_on_from_a_run_with_normalization_in_its_encoder_or_without(tmp
     assert model.count_params() == earlier.count_params()
     for weight, wanted in zip(model.get_weights(), earlier.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, wanted)
+
+
+def test_downloads_are_looked_for_where_keras_keeps_them(monkeypatch):
+    monkeypatch.delenv("KERAS_HOME", raising=False)
+    assert keras_cache() == Path.home() / ".keras" / "models"
+    monkeypatch.setenv("KERAS_HOME", "~/other")
+    assert keras_cache() == Path.home() / "other" / "models"

@@ -233,3 +233,19 @@ def test_another_process_that_ended_is_suspected(monkeypatch, error):
     monkeypatch.setattr(startup, "_has_peers", lambda: True)
     with pytest.raises(startup.UserError, match="failed\nHas another process ended"):
         startup._explain_errors(main, "Go on.", "")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has other signals")
+def test_told_to_stop_it_loses_nothing_that_was_printed():
+    code = (
+        "import os, signal; import common\n"
+        "def main():\n"
+        "    print('Epoch 1')\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "common.launch(main)"
+    )
+    settings = {**environment("tensorflow"), "PYTHONUNBUFFERED": ""}
+    options = {"cwd": ROOT, "env": settings, "capture_output": True, "text": True}
+    process = subprocess.run([sys.executable, "-c", code], timeout=120, **options)
+    assert (process.returncode, process.stdout) == (128 + signal.SIGTERM, "Epoch 1\n")

@@ -1,8 +1,15 @@
 """The drawn animals."""
 
 import common
+from support.data import synthetic
 from support.data.dataset import PET_CLASSES
-from support.data.synthetic import _limb_distance, draw_animal, load_synthetic
+from support.data.synthetic import (
+    _fur,
+    _limb_distance,
+    _random_animal,
+    draw_animal,
+    load_synthetic,
+)
 
 import numpy as np
 
@@ -86,3 +93,33 @@ def test_a_limb_has_its_own_radius_at_either_end():
     x = np.array([[-3.0, 7.0]])
     found = _limb_distance(x, 0 * x, (0, 0, 1, 4, 0, 0.5))
     np.testing.assert_allclose(found, [[2, 2.5]])
+
+
+def test_a_coat_lies_as_the_animal_does(monkeypatch):
+    seen = []
+
+    def noting(rng, x, y, *others):
+        seen.append((x, y))
+        return _fur(rng, x, y, *others)
+
+    monkeypatch.setattr(synthetic, "_fur", noting)
+    draw_animal(np.random.default_rng(0))
+    ((x, y),) = seen  # turned by less than 45 degrees
+    assert np.abs(np.diff(x, axis=1)).mean() > np.abs(np.diff(x, axis=0)).mean()
+    assert np.abs(np.diff(y, axis=0)).mean() > np.abs(np.diff(y, axis=1)).mean()
+
+
+def test_an_ear_is_on_either_side_of_the_head():
+    animals = [_random_animal(np.random.default_rng(number)) for number in range(40)]
+    left, right = np.mean([limbs[-2:, 0] - head[0] for limbs, head in animals], axis=0)
+    assert left < -0.1
+    assert right > 0.1
+
+
+def test_a_coat_may_have_any_color_of_the_palette():
+    y, x = np.mgrid[-1:1:20j, -1:1:20j]
+    palette, seen = np.arange(6)[:, None] * np.ones(3), set()
+    for number in range(40):
+        coat = _fur(np.random.default_rng(number), x, y, 0 * x - 1, 0 * x, palette)
+        seen |= {*(coat / 1.15).round(3).ravel().tolist()}  # deep inside: the light is 1.15
+    assert seen == set(range(6))

@@ -291,3 +291,12 @@ def test_attention_adds_to_the_features_and_tells_places_apart():
         layer = model.get_layer(name)
         layer.set_weights([np.zeros_like(weight) for weight in layer.get_weights()])
     np.testing.assert_allclose(model(same), same, atol=1e-6)
+
+
+def test_attention_does_not_depend_on_the_size_of_the_features():
+    inputs = keras.Input((16, 16, 16))
+    model = keras.Model(inputs, u2net.attend(inputs))
+    scores = keras.Model(inputs, model.get_layer("attention").output[1])
+    features = np.random.default_rng(0).random((1, 16, 16, 16), np.float32)
+    found, larger = (scores.predict_on_batch(size * features) for size in (1, 10))
+    np.testing.assert_allclose(larger, found, rtol=0.1)

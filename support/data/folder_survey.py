@@ -81,6 +81,9 @@ class Survey:
                 problems.append(str(error))
         refuse(self.path, problems)
         names = self.classes.names or sorted(self.labels)
+        names = [labelme.BACKGROUND if n == labelme.LABELME_BACKGROUND else n for n in names]
+        if names.count(labelme.BACKGROUND) > 1:
+            refuse(self.path, [f"{self.classes.file} has two names for background: keep one"])
         shift = labelme.BACKGROUND not in names
         names = [labelme.BACKGROUND] * shift + names
         if len(names) < 2:

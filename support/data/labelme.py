@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 BACKGROUND = "background"  # what has no shape
-_VOID, _BACKGROUND = "__ignore__", "_background_"  # labelme's own words
+_VOID, LABELME_BACKGROUND = "__ignore__", "_background_"  # labelme's own words
 
 
 def is_file(path):
@@ -24,7 +24,7 @@ def labels(path):
     Raises:
         ValueError: it is no file of labelme. The message, one line, begins with the path.
     """
-    return {shape["label"] for shape in _read(path)["shapes"]} - {_VOID, _BACKGROUND}
+    return {shape["label"] for shape in _read(path)["shapes"]} - {_VOID, LABELME_BACKGROUND}
 
 
 def read_mask(path, names):
@@ -42,7 +42,7 @@ def read_mask(path, names):
             an area. The message, one line, begins with the path.
     """
     known = {name: number for number, name in enumerate(names)} | {_VOID: VOID}
-    known[_BACKGROUND] = known[BACKGROUND]
+    known[LABELME_BACKGROUND] = known[BACKGROUND]
     content = _read(path)
     mask = Image.new("L", (content["imageWidth"], content["imageHeight"]), known[BACKGROUND])
     draw = ImageDraw.Draw(mask)

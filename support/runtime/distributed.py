@@ -97,7 +97,7 @@ def _read_environment():
     address, count, number = given.values()
     address = address.split(",")[0].strip()  # Keras allows those of all processes
     host, _, port = address.rpartition(":")
-    values = port if host else "", count, number
+    values = port.lstrip("0") if host else "", count, number  # none waits at port 0
     forms = "host:port of process 0", "a whole number", "a whole number"
     for name, value, form in zip(given, values, forms, strict=True):
         if not value.isdecimal() or int(value) > 65535:

@@ -190,8 +190,9 @@ def use_published(model, flags):
     softmax = layers.Softmax(name="probabilities")(model.outputs[0])
     classes = [{"name": "background", "color": "#000000"}, {"name": "object", "color": COLORS[0]}]
     facts = {"image_size": 320, "fit": "resize", "classes": classes, "value_range": None}
-    path = Path(flags.runs_dir).expanduser() / "published" / f"u2net-{flags.variant}.keras"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(flags.runs_dir).expanduser() / "published" / f"u2net-{flags.variant}"
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "model.keras"
     whole = keras.Model(model.input, softmax, name=model.name)
     write(path, functools.partial(save_model, whole, facts))
     flags.model = str(path)
