@@ -245,13 +245,17 @@ def growth(flags):
     return rows
 
 
+# --- folded -----------------------------------------------------------------------------------
+
+
 def folded(flags):
     """Rows of each network's seconds a photo with batch normalization and, as --predict, without.
 
     Reading, resizing and writing photos is not in it.
     """
     rows = []
-    images = np.random.default_rng(0).random((flags.batch_size, *2 * [flags.image_size], 3))
+    shape = flags.batch_size, flags.image_size, flags.image_size, 3
+    images = np.random.default_rng(0).random(shape, np.float32)
     for name in flags.only:
         model = NETWORKS[name](flags.image_size)
         model = keras.Model(model.input, model.outputs[0])
@@ -259,8 +263,7 @@ def folded(flags):
         for one in models.values():
             one.compile(jit_compile=common.JIT_COMPILE)
         labelling = {
-            way: functools.partial(one.predict_on_batch, images.astype(np.float32))
-            for way, one in models.items()
+            way: functools.partial(one.predict_on_batch, images) for way, one in models.items()
         }
         seconds = measure_in_turn(labelling, flags.rounds)
         median = {way: statistics.median(times) / len(images) for way, times in seconds.items()}

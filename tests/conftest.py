@@ -84,6 +84,19 @@ def run_script(*arguments, **options):
     return SimpleNamespace(returncode=process.returncode, stdout=out, stderr=err)
 
 
+def run_code(code, *arguments, **settings):
+    """Run code in a Python of its own, with variables of the environment set, or unset by None."""
+    variables = {**environment("tensorflow"), **settings}
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments],
+        cwd=ROOT,
+        env={name: value for name, value in variables.items() if value is not None},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+
 def wait_for_epochs(process, runs_dir, epochs, moment=1, patience=300):
     """Wait until the history of the only run has so many rows, then up to `moment` seconds."""
     end = time.monotonic() + patience

@@ -13,7 +13,7 @@ from support.runtime.flags import PRECISIONS
 import keras
 import numpy as np
 import pytest
-from conftest import ROOT, environment, random_batch, without_training
+from conftest import random_batch, run_code, without_training
 
 BUILDERS = {
     "Unet-keras": {"base_filters": 2},
@@ -186,6 +186,5 @@ def test_beside_another_backend_tensorflow_leaves_the_gpus_alone():
         "tf.config.set_visible_devices = lambda *given: seen.append(given); "
         "import common; print(([], 'GPU') in seen)"
     )
-    options = {"cwd": ROOT, "env": environment("jax"), "capture_output": True, "text": True}
-    process = subprocess.run([sys.executable, "-c", code], timeout=120, **options)
+    process = run_code(code, KERAS_BACKEND="jax")
     assert process.stdout.split()[-1:] == ["True"], process.stderr

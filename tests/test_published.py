@@ -393,3 +393,18 @@ def test_downloads_are_looked_for_where_keras_keeps_them(monkeypatch):
     assert keras_cache() == Path.home() / ".keras" / "models"
     monkeypatch.setenv("KERAS_HOME", "~/other")
     assert keras_cache() == Path.home() / "other" / "models"
+
+
+def test_what_an_earlier_run_had_adapted_counts_in_the_next(tmp_path):
+    def build():
+        inputs = keras.Input((None, None, 3))
+        x = keras.layers.Normalization(name="adapted")(inputs)
+        return keras.Model(inputs, keras.layers.Conv2D(2, 1, name="scores")(x))
+
+    earlier, model = build(), build()
+    random = np.random.default_rng(0)
+    earlier.get_layer("adapted").adapt(random.normal(3, 2, (50, 8, 8, 3)))
+    save_model(earlier, {"classes": [{"name": "a"}, {"name": "b"}]}, tmp_path / "model.keras")
+    begin_with_run(model, str(tmp_path / "model.keras"), ("a", "b"))
+    images = random.random((1, 8, 8, 3), np.float32)
+    np.testing.assert_allclose(model(images), earlier(images), atol=1e-5)

@@ -13,7 +13,7 @@ from support.runtime import details, startup
 
 import pytest
 import tensorflow as tf
-from conftest import ROOT, environment
+from conftest import ROOT, environment, run_code
 
 
 @pytest.mark.parametrize(
@@ -61,16 +61,11 @@ def test_a_backend_that_is_not_there_is_told(backend, before, told):
 @pytest.mark.parametrize(("given", "used"), [(None, True), ("0", False)])
 def test_tensorflow_computes_with_onednn_on_any_x86_unless_told_otherwise(given, used):
     """Only processors with AVX-512 for networks have it from TensorFlow itself."""
-    settings = {**environment("tensorflow"), "TF_ENABLE_ONEDNN_OPTS": given}
-    settings = {name: value for name, value in settings.items() if value is not None}
     code = (
         "import common; from tensorflow.python.util import _pywrap_util_port as port; "
         "print(port.IsMklEnabled())"
     )
-    command = [sys.executable, "-c", code]
-    process = subprocess.run(
-        command, cwd=ROOT, env=settings, capture_output=True, text=True, timeout=120
-    )
+    process = run_code(code, TF_ENABLE_ONEDNN_OPTS=given)
     assert process.stdout.split() == [str(used)], process.stderr
 
 
@@ -85,8 +80,7 @@ def test_told_to_stop_it_says_so_even_while_others_are_kept_quiet():
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
         "common.launch(main)"
     )
-    command = [sys.executable, "-c", code, "--export", "onnx"]
-    process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    process = run_code(code, "--export", "onnx")
     assert process.returncode == 128 + signal.SIGTERM
     assert process.stderr.split("\n")[1:] == [
         "Stopped. The same command, given again, begins anew.",
@@ -245,7 +239,5 @@ def test_told_to_stop_it_loses_nothing_that_was_printed():
         "    os.kill(os.getpid(), signal.SIGTERM)\n"
         "common.launch(main)"
     )
-    settings = {**environment("tensorflow"), "PYTHONUNBUFFERED": ""}
-    options = {"cwd": ROOT, "env": settings, "capture_output": True, "text": True}
-    process = subprocess.run([sys.executable, "-c", code], timeout=120, **options)
+    process = run_code(code, PYTHONUNBUFFERED=None)
     assert (process.returncode, process.stdout) == (128 + signal.SIGTERM, "Epoch 1\n")

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 
 from support.data.image_io import VOID
+from support.runtime.files import read_lines
 
 import numpy as np
 
@@ -54,9 +55,9 @@ def read_classes(folder, problems):
         return Classes()
     path = there[0]
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"{path}: cannot be read as UTF-8 text: {error}")
+        lines = read_lines(path)
+    except ValueError as error:
+        problems.append(str(error))
         return Classes()
     if path.suffix == ".csv" and lines and not re.search(r"\d", lines[0]):
         lines[0] = ""  # the names of its columns

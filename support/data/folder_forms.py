@@ -128,7 +128,8 @@ def _named(folder, problems, is_wanted=is_picture, told=True):
 
 def _pair(pictures, masks, problems, listed=()):
     """Pictures and masks of the same name, but for what all names of their kind have in common."""
-    words, pictures = "", {n: pictures[n] for n in pictures if not listed or n in listed}
+    words = ""
+    pictures = {n: pictures[n] for n in pictures if not listed or n in listed}
     if pictures.keys() != masks.keys():
         pictures, masks, words = _without_common_parts(pictures, masks)
     masks = {n: masks[n] for n in masks if not listed or n in pictures}

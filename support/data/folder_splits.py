@@ -7,6 +7,7 @@ import unicodedata
 
 from support.data.folder_forms import find_pairs, subfolder
 from support.data.image_io import count_pages
+from support.runtime.files import read_lines
 from support.runtime.startup import UserError
 
 SPLITS = {
@@ -111,10 +112,10 @@ def _lists(path):
     lists = {}
     for file in files:
         try:
-            text = unicodedata.normalize("NFC", file.read_text(encoding="utf-8-sig"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{file}: cannot be read as UTF-8 text: {error}") from error
-        if names := [*filter(None, map(str.strip, text.splitlines()))]:
+            lines = [unicodedata.normalize("NFC", line.strip()) for line in read_lines(file)]
+        except ValueError as error:
+            raise UserError(str(error)) from error
+        if names := [*filter(None, lines)]:
             lists[file] = names
     return lists if any(_SPLIT_OF[file.stem] == "train" for file in lists) else {}
 

@@ -5,7 +5,6 @@ import os
 import zipfile
 from pathlib import Path
 
-from support.runtime.devices import JIT_COMPILE
 from support.runtime.flags import PRECISIONS
 from support.runtime.startup import UserError, reason
 
@@ -39,10 +38,18 @@ def in_float32(model):
         config = config.replace(f'"{mixed}"', '"float32"')
     copy = keras.models.model_from_json(config)
     copy.set_weights(model.get_weights())
-    for layer in copy.layers:
-        if isinstance(layer, keras.layers.Normalization):
-            layer.finalize_state()  # one that was adapted keeps its weights in another form, too
+    finalize(copy)
     return copy
+
+
+def finalize(model):
+    """Make up for what `set_weights` leaves out of a `Normalization` layer that was adapted.
+
+    It computes with another form of its weights, which only this brings up to date.
+    """
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Normalization):
+            layer.finalize_state()
 
 
 def find_model(network, flags):
@@ -69,7 +76,7 @@ def load_model(path):
         path: Path of the file.
 
     Returns:
-        keras.Model, compiled for prediction, and dict of facts, both as in `save_model`.
+        keras.Model, not compiled, and dict of facts, both as in `save_model`.
 
     Raises:
         UserError: there is no such file, or it is of another origin.
@@ -77,9 +84,7 @@ def load_model(path):
     try:
         with zipfile.ZipFile(path) as file:
             facts = json.loads(file.read(_ENTRY))
-        model = keras.models.load_model(path, compile=False)
-        model.compile(jit_compile=JIT_COMPILE)
-        return model, facts
+        return keras.models.load_model(path, compile=False), facts
     except FileNotFoundError as error:
         raise UserError(f"There is no model {path}") from error
     except Exception as error:  # a file may be wrong in a dozen ways

@@ -30,6 +30,18 @@ def write_json(path, content):
     write(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
 
 
+def read_lines(path):
+    """Lines of a text that a user has written, with or without the mark that Windows begins with.
+
+    Raises:
+        ValueError: it cannot be read. The message, one line, begins with the path.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read as UTF-8 text: {error}") from error
+
+
 def lock(folder):
     """Lock a folder until this process closes the lock or ends, however it ends.
 

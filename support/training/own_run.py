@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from support.inference.model_file import load_model
+from support.inference.model_file import finalize, load_model
 from support.runtime.flags import is_run
 from support.runtime.startup import UserError
 
@@ -58,6 +58,7 @@ def begin_with_run(model, pretrained, class_names):
             )
         else:
             layer.set_weights(old[key].get_weights())
+    finalize(model)
     others = f"; anew, for other classes: {', '.join(sorted(anew))}" if anew else ""
     print(f"Begins with {pretrained}{others}")
 
