@@ -119,9 +119,24 @@ def test_unfolding_changes_nothing_and_in_training_next_to_nothing(folded):
     np.testing.assert_allclose(first.moving_variance, features.var((0, 1, 2)), rtol=1e-3)
 
 
+def test_a_small_variance_beside_a_large_mean_keeps_its_digits():
+    """Squares about 1,000,000 are 0.06 apart in 32 bits; the variance is 0.001."""
+    inputs = keras.Input((2, 2, 1))
+    first = keras.layers.BatchNormalization()(inputs)
+    model = keras.Model(inputs, keras.layers.BatchNormalization()(first))
+    pictures = np.float32([1000.0, 1000.0625])[:, None, None, None] * np.ones((2, 2, 2, 1), "f")
+    pictures[:, 0] += np.float32(1 / 128)
+    for batches in (1, 2):  # both pictures in one batch, and one in each
+        dataset = tf.data.Dataset.from_tensor_slices((pictures, pictures)).batch(2 // batches)
+        unfold(model, dataset)
+        norm, _ = layers_of(model, keras.layers.BatchNormalization)
+        np.testing.assert_allclose(norm.moving_mean, pictures.mean(dtype=float), rtol=1e-6)
+        np.testing.assert_allclose(norm.moving_variance, pictures.var(dtype=float), rtol=1e-2)
+
+
 @pytest.mark.slow
 def test_statistics_have_32_bits_in_mixed_precision(folded):
-    """In 16 bits the difference of mean square and squared mean loses most of its digits."""
+    """In 16 bits the mean of thousands of pixels loses most of its digits."""
     _, path = folded
     keras.config.set_dtype_policy("mixed_bfloat16")
     try:

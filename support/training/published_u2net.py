@@ -171,12 +171,14 @@ def unfold(model, pictures, batches=4):
         raise UserError("--pretrained published takes one process; --pretrained RUN takes several")
     norms = _norms(model)
     inputs = [ops.cast(norm.input, "float32") for norm in norms]  # in mixed precision, too
-    moments = [ops.concatenate([ops.mean(x, (0, 1, 2)), ops.mean(x**2, (0, 1, 2))]) for x in inputs]
+    # var subtracts the mean first: mean square less squared mean cancels where mean >> deviation
+    moments = [ops.stack([ops.mean(x, (0, 1, 2)), ops.var(x, (0, 1, 2))]) for x in inputs]
     measure = keras.Model(model.input, moments)
     seen = [measure(images) for images, *_ in pictures.take(batches).as_numpy_iterator()]
     for norm, *found in zip(norms, *seen, strict=True):
-        mean, square = np.split(np.mean([*map(ops.convert_to_numpy, found)], axis=0), 2)
-        variance = np.maximum(square - mean**2, 0)
+        means, variances = np.stack([*map(ops.convert_to_numpy, found)], axis=1)
+        mean = means.mean(0)
+        variance = variances.mean(0) + means.var(0)  # within the batches, and between them
         norm.set_weights([np.sqrt(variance + norm.epsilon), mean, mean, variance])
 
 
