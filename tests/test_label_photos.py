@@ -70,8 +70,8 @@ def stripes(height, width):
 
 
 def shown(name):
-    """The pixels of a PNG file of `out`, (H, W, 3), as any viewer shows them; not by Pillow."""
-    return tf.io.decode_png(Path("out", name).read_bytes(), channels=3).numpy()
+    """The pixels of a file of `out`, (H, W, 3), as any viewer shows them; not by Pillow."""
+    return tf.io.decode_image(Path("out", name).read_bytes(), channels=3).numpy()
 
 
 def mask_of(name):
@@ -86,7 +86,7 @@ def files_in(folder="out"):
 
 
 def results(*names):
-    return sorted(f"{name}-{kind}.png" for name in names for kind in ("mask", "overlay"))
+    return sorted(f"{name}-{kind}" for name in names for kind in ("mask.png", "overlay.jpg"))
 
 
 @pytest.mark.parametrize("fit", ["tiles", "resize"])
@@ -124,14 +124,14 @@ def test_an_overlay_shows_the_photo_the_classes_and_a_legend_of_those_there(pred
     ids = np.minimum(stripes(120, 300), 1)
     draw("one.png", ids)
     predict("one.png")
-    page = shown("one-overlay.png").astype(int)
+    page = shown("one-overlay.jpg").astype(int)
     blend = PAINT[ids] + OPACITY * (COLORS_RGB[ids].astype(float) - PAINT[ids])
     assert page.shape[1:] == (300, 3)
-    np.testing.assert_allclose(page[:120], blend, atol=1)
-    below = {tuple(color) for color in page[120:].reshape(-1, 3).tolist()}
-    dark, bright, red = map(tuple, COLORS_RGB.tolist())
-    assert {dark, bright} < below  # the third class is not there
-    assert red not in below
+    away = np.abs(np.arange(300) - 99.5) > 8  # from the outline, along which JPEG's waves run
+    np.testing.assert_allclose(page[:112, away], blend[:112, away], atol=2)
+    np.testing.assert_allclose(page[:120], blend, atol=20)
+    below = [(np.abs(page[120:] - color).max(-1) < 8).sum() > 20 for color in COLORS_RGB]
+    assert below == [True, True, False]  # the third class is not there
 
 
 @pytest.mark.parametrize(("side", "told"), [(300, True), (60, False)])
@@ -151,7 +151,7 @@ def test_a_photo_of_more_than_8_bits_is_scaled_as_the_model_was_trained(predict,
     with pytest.raises(SystemExit, match=r"photo\.png: has 8 bits a value, but .* 2100 to 2300"):
         predict("camera.png", "photo.png", fit=fit)
     np.testing.assert_array_equal(mask_of("camera")[:, [5, 40, 60]], [[0, 1, 1]] * 64)
-    assert shown("camera-overlay.png").max() > 200
+    assert shown("camera-overlay.jpg").max() > 200
 
 
 def test_a_photo_of_more_than_8_bits_is_refused_by_a_model_of_8(predict):
@@ -164,9 +164,16 @@ def test_a_legend_wider_than_the_photo_is_not_cut_off(predict):
     finish_run(RUN, names=("a very long name", "b", "c" * 60))
     draw("small.png", stripes(8, 6))
     predict("small.png")
-    page = shown("small-overlay.png")
-    assert all((page[8:] == color).all(-1).sum() > 50 for color in COLORS_RGB)
-    assert (page[8:, -1] == 255).all()
+    page = shown("small-overlay.jpg")[8:].astype(int)
+    assert all((np.abs(page - color).max(-1) < 8).sum() > 50 for color in COLORS_RGB)
+    assert (page[8:, -1] > 250).all()
+
+
+def test_an_overlay_larger_than_jpeg_knows_is_made_smaller(predict):
+    draw("long.png", stripes(2, 66_000))
+    predict("long.png")
+    assert shown("long-mask.png").shape == (2, 66_000, 3)
+    assert shown("long-overlay.jpg").shape[1] == 65_500
 
 
 @pytest.mark.parametrize("fit", ["tiles", "resize"])
@@ -238,7 +245,7 @@ def test_a_photo_is_turned_as_its_camera_says(predict, fit):
         Image.fromarray(PAINT[stored]).save(f"{number}.jpg", exif=exif, quality=95, subsampling=0)
     predict("*.jpg", fit=fit)
     for number, wanted in turned.items():
-        mask, page = mask_of(number), shown(f"{number}-overlay.png")
+        mask, page = mask_of(number), shown(f"{number}-overlay.jpg")
         assert mask.shape == wanted.shape
         assert (mask == wanted).mean() > 0.97
         corner = PAINT[2] + OPACITY * (COLORS_RGB[2].astype(float) - PAINT[2])
@@ -370,12 +377,12 @@ def test_whoever_was_interrupted_gets_the_rest(predict):
         draw(f"{name}.png", stripes(20, 30))
     predict("one.png", "two.png", probabilities=True)
     Path("out/two-mask.png").unlink()
-    before = Path("out/two-overlay.png").read_bytes()
-    Path("out/two-overlay.png").write_bytes(b"of the interrupted one")
+    before = Path("out/two-overlay.jpg").read_bytes()
+    Path("out/two-overlay.jpg").write_bytes(b"of the interrupted one")
     with pytest.raises(common.UserError, match=r"^one.png: left alone"):
         predict("one.png", "two.png", probabilities=True)
     assert files_in() == sorted([*results("one", "two"), "one.npz", "two.npz"])
-    assert Path("out/two-overlay.png").read_bytes() == before
+    assert Path("out/two-overlay.jpg").read_bytes() == before
 
 
 def test_no_result_takes_the_place_of_a_photo(predict):
@@ -537,7 +544,7 @@ def test_told_to_stop_it_leaves_whole_files_and_does_not_speak_of_epochs(tmp_pat
     done = [path.name.removesuffix("-mask.png") for path in Path("out").glob("[0-9]*-mask.png")]
     for name in done:
         np.testing.assert_array_equal(mask_of(name), stripes(150, 170))
-    for path in Path("out").glob("[0-9]*-overlay.png"):
+    for path in Path("out").glob("[0-9]*-overlay.jpg"):
         assert shown(path.name).shape[1] == 170
     assert 0 < len(done) < 500
     assert told.startswith("\nStopped.")

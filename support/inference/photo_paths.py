@@ -8,7 +8,7 @@ from pathlib import Path
 
 from support.data.image_io import is_picture
 
-_ENDINGS = {"mask": "-mask.png", "overlay": "-overlay.png", "probabilities": ".npz"}
+_ENDINGS = {"mask": "-mask.png", "overlay": "-overlay.jpg", "probabilities": ".npz"}
 
 
 def find_photos(names, output, problems):
