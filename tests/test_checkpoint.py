@@ -25,7 +25,7 @@ def train(folder, stages, die_after=None, patience=0, learning_rate=0.05):
     """Train in stages as a script does; die after so many epochs of this process."""
     folder.mkdir(exist_ok=True)
     generator = np.random.default_rng(0)
-    pictures, classes = generator.normal(size=(40, 4)), generator.integers(0, 3, 40)
+    pictures, classes = generator.normal(size=(16, 4)), generator.integers(0, 3, 16)
 
     class Death(keras.callbacks.Callback):
         left = die_after
@@ -39,7 +39,7 @@ def train(folder, stages, die_after=None, patience=0, learning_rate=0.05):
     checkpoint = Checkpoint(folder, "accuracy", patience)
     death, model = Death(), tiny_model()
     for epochs in stages:
-        schedule = common.warmup_cosine(learning_rate, 5 * epochs)
+        schedule = common.warmup_cosine(learning_rate, 2 * epochs)
         model.compile(
             keras.optimizers.Adam(schedule),
             "sparse_categorical_crossentropy",

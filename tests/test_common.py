@@ -449,6 +449,8 @@ def test_the_history_is_drawn_as_it_was_written_down(figures, tmp_path):
         assert axis["validation"] == (epochs, validation)
         assert axis["next stage"][0] == [2.5, 2.5]
     assert found[1]["best: epoch 2"][0] == [2, 2]
+    labels = [axis.get_ylabel() for axis in figures["history.png"].axes]
+    assert labels == ["loss", "mean IoU"]
 
 
 def drawn_data(count=5):
@@ -511,17 +513,21 @@ def test_void_pictures_are_not_drawn_none_twice_and_every_class_has_its_color(fi
     assert [text.get_text() for text in legend.get_texts()] == ["a", "b"]
 
 
+SUREST = (1, 2, 0)
+
+
 def attention_axes(figures, tmp_path, scores):
     """Five rows of a white picture and what its three classes look at, in a grid of 2 by 2.
 
-    Class k is surest at position k. `scores` are those of two heads, of each position for each.
+    Classes 0, 1 and 2 are surest at positions 1, 2 and 0. `scores` are those of two heads, of each
+    position for each.
     """
     _, masks, data, _ = drawn_data()
     white = np.ones((5, 8, 8, 3), np.float32)
     data.test = tf.data.Dataset.from_tensor_slices((white, masks)).batch(2)
     sure = np.full((5, 2, 2, 3), 0.2, np.float32)
-    for position in range(3):
-        sure[:, position // 2, position % 2, position] = 0.6
+    for number, position in enumerate(SUREST):
+        sure[:, position // 2, position % 2, number] = 0.6
     probabilities = sure.repeat(4, axis=1).repeat(4, axis=2)
     grids = np.broadcast_to(scores.reshape(2, 2, 2, 2, 2), (5, 2, 2, 2, 2, 2))
     common.plot_attention(
@@ -531,11 +537,13 @@ def attention_axes(figures, tmp_path, scores):
 
 
 def test_what_the_surest_position_of_each_class_looks_at_is_lit(figures, tmp_path):
-    """Class k is surest at position k, and looks there at 3."""
+    """Each class looks at position 3 where it is surest."""
     scores = np.full((2, 4, 4), 0.25, np.float32)
     scores[:, :3] = [0.1, 0.1, 0.1, 0.7]
-    for row in attention_axes(figures, tmp_path, scores):
-        for position, axis in enumerate(row[1:]):
+    axes = attention_axes(figures, tmp_path, scores)
+    np.testing.assert_allclose(figures["a.png"].get_size_inches(), (2.3 * 4, 2.4 * 5 + 0.6))
+    for row in axes:
+        for name, position, axis in zip("abc", SUREST, row[1:], strict=True):
             (x,), (y,) = axis.lines[0].get_data()
             assert (x, y) == (2 + 4 * (position % 2), 2 + 4 * (position // 2))
             light = axis.images[0].get_array()
@@ -543,7 +551,7 @@ def test_what_the_surest_position_of_each_class_looks_at_is_lit(figures, tmp_pat
             assert light[7, 7].min() > 0.95
             assert light[0, 0].max() < 0.35
             assert np.abs(np.diff(light[7], axis=0)).max() < 0.5  # and smooth in between
-            assert axis.get_title() == f"surest {'abc'[position]} looks at"
+            assert axis.get_title() == f"surest {name} looks at"
 
 
 def test_each_class_shows_where_its_own_position_looks_as_the_mean_of_the_heads(figures, tmp_path):
@@ -552,10 +560,21 @@ def test_each_class_shows_where_its_own_position_looks_as_the_mean_of_the_heads(
     scores[0, 1], scores[1, 1] = [0, 1, 0, 0], [0, 0, 0, 1]
     scores[:, 2] = [0, 0, 1, 0]
     for row in attention_axes(figures, tmp_path, scores):
-        second, third = (axis.images[0].get_array()[..., 0] for axis in row[2:])
+        second, third = (axis.images[0].get_array()[..., 0] for axis in row[1:3])
         corners = (0, 0), (0, 7), (7, 0), (7, 7)
         assert [second[at] > 0.9 for at in corners] == [False, True, False, True]
         assert [third[at] > 0.9 for at in corners] == [False, False, True, False]
+
+
+def test_attention_is_drawn_of_the_first_tile_of_pictures_in_tiles(figures, tmp_path):
+    images, masks, data, _ = drawn_data()
+    wide = tf.data.Dataset.from_tensor_slices((images.repeat(2, axis=2), masks.repeat(2, axis=2)))
+    data.test, data.tile = wide.batch(1), 8
+    looks = np.full((1, 2, 2, 2, 2, 2), 0.25, np.float32)
+    sure = np.full((1, 8, 8, 3), 1 / 3, np.float32)
+    common.plot_attention(tmp_path / "a.png", lambda x: looks, lambda x: sure, data, rows=2)
+    for row, image in zip(np.reshape(figures["a.png"].axes, (2, 4)), images, strict=False):
+        np.testing.assert_array_equal(row[0].images[0].get_array(), image.repeat(2, axis=1)[:8, :8])
 
 
 def test_attention_is_drawn_of_as_many_pictures_as_asked_for(figures, tmp_path):

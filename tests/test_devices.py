@@ -1,5 +1,6 @@
 """Which hardware is found, and the precision that goes with it."""
 
+import contextlib
 import importlib
 import subprocess
 import sys
@@ -97,7 +98,7 @@ def test_a_mixed_network_ends_in_float32_and_is_saved_as_such(script, precision,
     plain.save(tmp_path / "model.keras")
     plain = keras.models.load_model(tmp_path / "model.keras")
     assert {one.dtype_policy.name for one in plain.layers} == {"float32"}
-    images = np.random.default_rng(0).random((2, 64, 64, 3), np.float32)
+    images = np.random.default_rng(0).random((1, 32, 32, 3), np.float32)
     exact, rounded = (keras.tree.flatten(one(images))[0].numpy() for one in (plain, mixed))
     assert exact.dtype == rounded.dtype == np.float32
     np.testing.assert_allclose(exact, rounded, atol=0.05)
@@ -152,6 +153,21 @@ def test_every_device_takes_as_many_pictures_and_none_comes_back_twice(monkeypat
     assert given == [8]
 
 
+def test_with_tensorflow_all_devices_train(monkeypatch):
+    used = []
+
+    def strategy(names):
+        used.extend(names)
+        return SimpleNamespace(scope=contextlib.nullcontext)
+
+    monkeypatch.setattr(devices, "BACKEND", "tensorflow")
+    monkeypatch.setattr(devices, "device_count", lambda: 2)
+    monkeypatch.setattr(devices, "_tensorflow_devices", lambda: ["/GPU:0", "/GPU:1"])
+    monkeypatch.setattr(devices.tf.distribute, "MirroredStrategy", strategy)
+    devices.use_all()
+    assert used == ["/GPU:0", "/GPU:1"]
+
+
 def test_without_a_driver_there_is_nothing_to_tell(monkeypatch):
     monkeypatch.setattr(devices.shutil, "which", lambda name: None)
     assert devices.unused_gpu() == ""
@@ -168,7 +184,8 @@ def test_the_gpus_of_jax_are_found(monkeypatch):
 def test_an_unused_gpu_is_printed_with_where_the_details_are(monkeypatch, capsys):
     monkeypatch.setattr(devices, "unused_gpu", lambda: "An A100 is in this machine")
     devices.print_facts()
-    last = capsys.readouterr().out.splitlines()[-1]
+    first, last = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"Device: {devices.device()}, Keras ")
     assert last.startswith("An A100 is in this machine; details: ")
 
 

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from conftest import (
     assert_rises_to_and_falls_to_zero,
-    finished_run,
     loss_and_metrics,
     mean_iou_of,
     own_pictures,
@@ -249,15 +248,14 @@ def test_without_a_network_the_message_says_what_to_do(monkeypatch, tmp_path, pe
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("epochs", [(0, 1), (1, 0)])
-def test_either_stage_may_be_left_out(monkeypatch, tmp_path, pets, epochs):
-    decoder, fine_tune = epochs
-    flags = ["--data-dir", pets, "--image-size", 32, "--batch-size", 4, "--pretrained", "none"]
-    flags += ["--fc-filters", 8, "--decoder-epochs", decoder, "--fine-tune-epochs", fine_tune]
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["FCN-keras.py", *map(str, flags)])
-    fcn.main()
-    assert finished_run(tmp_path / "runs", "fcn").metrics["epochs"] == 1
+@pytest.mark.parametrize(("decoder", "fine_tune"), [(0, 1), (1, 0)])
+def test_either_stage_may_be_left_out(monkeypatch, pets, decoder, fine_tune):
+    flags = ["--decoder-epochs", str(decoder), "--fine-tune-epochs", str(fine_tune)]
+    flags += ["--learning-rate", "0.01", "--fine-tune-learning-rate", "0.002"]
+    left = without_training(monkeypatch, pets, "fcn", *flags)
+    (fit,) = left.fits
+    assert_rises_to_and_falls_to_zero(fit, 0.01 if decoder else 0.002, epochs=1)
+    assert left.finished[0] is fit.model
 
 
 @pytest.mark.slow

@@ -110,6 +110,7 @@ def test_every_constant_is_a_limited_flag_with_default_and_comment(monkeypatch, 
         if name.isupper() and not name.startswith("_")
     }
     assert len(constants) > 8
+    assert text.index("to use a trained model instead of training one:") < text.index(" --predict")
     for name, value in constants.items():
         flag = "--" + name.lower().replace("_", "-")
         about = text.split(f" {flag} ")[-1].split(f"(default: {value})")[0]
@@ -198,6 +199,14 @@ def test_a_flag_counts_though_the_constant_says_the_same(monkeypatch):
         for more in ([], ["--pretrained", "published"], ["--pretrained=published"])
     ]
     assert found == ["none", "published", "published"]
+
+
+def test_what_looks_like_a_constant_in_a_text_is_none(tmp_path):
+    path = tmp_path / "script.py"
+    source = (ROOT / "Unet-keras.py").read_text(encoding="utf-8")
+    path.write_text('"""About it:\n\nFOLDS = 3\n"""\n' + source, encoding="utf-8")
+    script = vars(importlib.import_module("Unet-keras")) | {"__file__": str(path)}
+    assert vars(flags.parse_flags(script, {}, [])).keys() == vars(parsed()).keys()
 
 
 def test_a_script_without_a_docstring_has_flags():

@@ -4,6 +4,7 @@ import json
 from types import SimpleNamespace
 
 import common
+from support.data import folder_survey
 from support.data.folder_forms import find_pairs
 from support.data.labelme import labels
 from support.data.labelme import read_mask as read_polygons
@@ -142,7 +143,8 @@ def test_palettes_that_differ_are_not_taken_for_the_same_numbers(tmp_path):
     assert load(tmp_path).class_names == ("class 0", "class 1", "class 2")
     write(tmp_path, {"masks/05.png": palette(red, blue, green)})
     (line,) = refusal(tmp_path)
-    assert "write colors into classes.txt" in line
+    assert "05.png: its number 1 is (0, 0, 255), that of " in line
+    assert "00.png is (0, 255, 0): write colors into classes.txt" in line
     write(tmp_path, {"classes.txt": b"r 255 0 0\ng 0 255 0\nb 0 0 255\n"})
     masks = all_masks(load(tmp_path))
     assert masks.pop(5).tolist() == [[0, 2, 1, 1, 2, 0]] * 4
@@ -154,6 +156,26 @@ def test_masks_that_are_all_the_same_are_named(tmp_path, capsys):
     assert lines[-1] == "  All masks are the same: are these the right ones?"
     _, lines = told_of(write(tmp_path, {"masks/03.png": encoded(IDS[:, ::-1] * 0)}), capsys)
     assert "All masks are the same" not in lines[-1]
+
+
+@pytest.mark.parametrize(
+    ("empty", "told"), [("images", "has no picture"), ("masks", "has no mask")]
+)
+def test_a_folder_without_any_picture_is_told(tmp_path, empty, told):
+    draw(tmp_path)
+    for path in (tmp_path / empty).iterdir():
+        path.unlink()
+    assert refusal(tmp_path)[0].endswith(
+        f"/00.png, 01.png, 02.png, 03.png, 04.png and 7 more: {told}"
+    )
+
+
+def test_a_folder_that_is_looked_through_is_counted_and_shown_in_one_line(tmp_path, capsys):
+    load(draw(tmp_path))
+    out = capsys.readouterr().out
+    assert f"Looking at 12 pictures of {tmp_path}\n" in out
+    assert "\b" not in out
+    assert "\r" not in out  # in a file no bar moves
 
 
 def test_a_class_that_a_split_lacks_is_named(tmp_path, capsys):
@@ -272,6 +294,23 @@ def test_the_only_stack_is_cut_apart_and_it_is_said(tmp_path, capsys):
     loaded, lines = told_of(tmp_path, capsys)
     assert set(all_masks(loaded)) == set(range(30))
     assert "pages of one stack in several splits, so scores on them say little" in lines[0]
+
+
+def test_a_stack_of_more_than_8_bits_has_one_scale(tmp_path):
+    wide = stack([np.full((4, 6), 100 * number, np.int32) for number in range(30)])
+    write(tmp_path, {"images/a.tif": wide, "masks/a.tif": pages(0, 30, IDS)})
+    loaded = load(tmp_path)
+    assert loaded.value_range == [0, 2900]
+    assert len(all_masks(loaded)) == 30
+
+
+def test_a_stack_in_color_of_which_little_can_be_read_is_refused(tmp_path, monkeypatch):
+    """Pillow writes no such stack."""
+    write(tmp_path, {"images/a.tif": pages(0, 30), "masks/a.tif": pages(0, 30, IDS)})
+    asked = []
+    monkeypatch.setattr(folder_survey, "upper_bits_alone", lambda *given: asked.append(given))
+    load(tmp_path)
+    assert sorted(page for _, page in asked) == [*range(30)]
 
 
 def test_of_several_stacks_each_is_in_one_split(tmp_path, capsys):
@@ -421,20 +460,24 @@ def test_void_stays_void_where_1_and_255_are_in_one_mask(tmp_path):
     assert all((found == mask).all() for found in masks.values())
 
 
-def test_what_255_is_beside_stray_pixels_is_asked_and_the_answers_work(tmp_path):
+@pytest.mark.parametrize(
+    ("strays", "told"), [([1], "1 pixels of 1:"), ([9, 2, 7, 4, 5], "5 pixels of 2, 4, 5, 7 ...:")]
+)
+def test_what_255_is_beside_stray_pixels_is_asked_and_the_answers_work(tmp_path, strays, told):
     mask = np.repeat(WHITE, 50, axis=0)
     stray = mask.copy()
-    stray[0, 0] = 1
+    stray[: len(strays), 0] = strays
     write(draw(tmp_path, mask=mask), {"masks/03.png": encoded(stray)})
     (line,) = refusal(tmp_path)
-    assert "masks have 0, 255 and 1 pixels of 1: is 255 a class or void?" in line
+    assert f"masks have 0, 255 and {told} is 255 a class or void?" in line
     answers = line.split("a line each: ")[1].split("; or: ")
     first, second = (answer.replace(" / ", "\n").encode() for answer in answers)
     found = all_masks(load(write(tmp_path, {"classes.txt": first})))
     np.testing.assert_array_equal(found[5], mask // 255)
     assert found[3][0, 0] == 255
     found = masks_by_number(load(write(draw(tmp_path / "b", mask=stray), {"classes.txt": second})))
-    np.testing.assert_array_equal(found["train"].popitem()[1], stray)
+    ids = {0: 0, 255: 255} | {value: 1 + rank for rank, value in enumerate(sorted(strays))}
+    np.testing.assert_array_equal(found["train"].popitem()[1], np.vectorize(ids.get)(stray))
 
 
 @pytest.mark.parametrize(
@@ -487,8 +530,9 @@ def test_pictures_of_more_than_8_bits_share_one_scale(tmp_path, capsys, lowest):
     for number in range(12):
         values = np.full((4, 6), lowest + 10 * number, np.int32)
         pair = {f"images/{number}.tif": encoded(values, "TIFF")}
-        write(tmp_path, pair | {f"masks/{number}.png": encoded(IDS)})
+        write(tmp_path, pair | {f"masks/{number}_mask.png": encoded(IDS)})
     loaded, lines = told_of(tmp_path, capsys)
+    assert 'masks without "_mask"' in lines[0]
     assert loaded.value_range == [lowest, lowest + 110]
     assert set(all_masks(loaded)) == {round(number * 255 / 11) for number in range(12)}
     assert f"more than 8 bits, of which {lowest:,} to {lowest + 110:,} become 0 to 255" in lines[0]
@@ -526,7 +570,8 @@ def test_a_picture_of_8_bits_among_others_is_refused(tmp_path):
         pair = {f"images/{number}.tif": encoded(values, "TIFF")}
         write(tmp_path, pair | {f"masks/{number}.png": encoded(IDS)})
     (line,) = refusal(write(tmp_path, {"images/3.tif": None, "images/3.png": gray(3)}))
-    assert "3.png: has 8 bits a value, but pictures to train on are from 0 to 1100" in line
+    assert "3.png: has 8 bits a value, but pictures to train on are from 0 to 1100: how" in line
+    assert line.endswith("save all alike")
 
 
 def test_a_class_that_resizing_loses_is_named(tmp_path, capsys):
@@ -576,7 +621,9 @@ def test_polygons_of_labelme_are_drawn(tmp_path, capsys, pattern):
         write(tmp_path, contents | {pattern.format(number): labelme(*shapes)})
     loaded = load(tmp_path)
     assert loaded.class_names == ("background", "cat", "dog")
-    assert "polygons of labelme" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "polygons of labelme" in out
+    assert "no picture" not in out  # as files are called that are passed over
     wanted = [[0, 0, 0, 0, 1, 1], [0, 2, 2, 0, 1, 1], [0, 2, 2, 0, 1, 1], [255, 0, 0, 0, 1, 1]]
     assert all((mask == wanted).all() for mask in all_masks(loaded).values())
     write(tmp_path, {"classes.txt": b"dog\ncat\n"})
@@ -598,8 +645,9 @@ def test_files_of_labelme_without_shapes_are_told(tmp_path):
 def test_annotations_of_coco_are_told_how_to_become_masks(tmp_path):
     coco = json.dumps({"images": [], "annotations": [], "categories": []}).encode()
     write(tmp_path, {"images/a.png": gray(1), "annotations.json": coco})
-    with pytest.raises(UserError, match=r"annotations.json has COCO's annotations"):
+    with pytest.raises(UserError, match=r"annotations.json has COCO's annotations") as told:
         find_pairs(tmp_path, [])
+    assert "\nmask[coco.annToMask(a) > 0] = a['category_id'] with pycocotools" in str(told.value)
     write(tmp_path, {"annotations.json": None, "annotations/instances_default.json": coco})
     with pytest.raises(UserError, match=r"instances_default.json has COCO's annotations"):
         find_pairs(tmp_path, [])

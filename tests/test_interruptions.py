@@ -27,16 +27,16 @@ from conftest import (
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("run", map(whole_run, ("unet", "fcn")), indirect=True)
+@pytest.mark.parametrize("run", [whole_run("fcn")], indirect=True)
 def test_killed_at_random_and_started_again_it_ends_as_undisturbed(run, pets, tmp_path):
-    """kill -9 in the first epoch, in the second, and while it evaluates.
+    """kill -9 in the second epoch, which is a stage of its own, and while it evaluates.
 
-    One network of one stage and the one of two: the third shares all that goes on. That two runs
-    of the same seed are the same, bit for bit, is shown by the way.
+    The network of two stages, with dropout, batch normalization and Muon: the others share all that
+    goes on. That two runs of the same seed are the same, bit for bit, is shown by the way.
     """
     script, flags = NETWORKS[run.network]
     arguments = [script, "--data-dir", pets, *SMALL, *flags]
-    for epochs in range(run.network == "fcn", 3):  # an epoch is a stage there
+    for epochs in (1, 2):
         process = start_script(*arguments, cwd=tmp_path)
         wait_for_epochs(process, tmp_path / "runs", epochs)
         process.kill()

@@ -210,22 +210,21 @@ def test_a_folder_in_tiles_from_training_to_masks(monkeypatch, capsys, tmp_path)
     (folder / "classes.txt").write_text("ground\nroof\n")
 
     flags = ["--fit", "tiles", "--image-size", "64", "--batch-size", "2", "--epochs", "1"]
-    lite = ["--variant", "lite", "--self-attention"]
+    flags += ["--base-filters", "2"]
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sys.argv", ["U2Net-keras.py", "--dataset", str(folder), *flags, *lite])
-    main_of("U2Net-keras")()
+    monkeypatch.setattr("sys.argv", ["Unet-keras.py", "--dataset", str(folder), *flags])
+    main_of("Unet-keras")()
     out, errors = capsys.readouterr()
     assert errors == ""
     for words in ("80x70 to 100x90 pixels", "roof", "void", "tiles to 64 px"):
         assert words in out
-    finished = finished_run(tmp_path / "runs", "u2net")
+    finished = finished_run(tmp_path / "runs", "unet")
     assert list(finished.metrics["iou"]) == ["ground", "roof"]
     assert finished.metrics["dataset"] == str(folder)
-    assert (finished.folder / "attention.png").exists()
 
     photo = folder / "images" / "7.png"
-    monkeypatch.setattr("sys.argv", ["U2Net-keras.py", "--predict", str(photo)])
-    main_of("U2Net-keras")()
+    monkeypatch.setattr("sys.argv", ["Unet-keras.py", "--predict", str(photo)])
+    main_of("Unet-keras")()
     assert str(finished.folder.relative_to(tmp_path)) in capsys.readouterr().out
     mask = Image.open(tmp_path / "predictions" / "7-mask.png")
     assert (mask.mode, mask.size) == ("P", (100, 90))

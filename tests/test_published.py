@@ -216,9 +216,12 @@ def test_the_published_file_is_downloaded_once_and_checked(folded, server, tmp_p
     md5 = hashlib.md5(path.read_bytes()).hexdigest()
     monkeypatch.setitem(published_u2net._FILES, "lite", ("u2netp.onnx", md5))
     assert len(open_u2net("published", "lite")) == 119
+    cached = tmp_path / "keras" / "models" / "u2netp.onnx"
+    cached.write_bytes(b"damaged")
+    assert len(open_u2net("published", "lite")) == 119  # once more
     (server / "u2netp.onnx").write_bytes(b"another")
     assert len(open_u2net("published", "lite")) == 119  # from the cache
-    (tmp_path / "keras" / "models" / "u2netp.onnx").unlink()
+    cached.unlink()
     with pytest.raises(UserError, match="hash"):
         open_u2net("published", "lite")
     (tmp_path / "rembg").mkdir()
@@ -283,7 +286,7 @@ def test_a_run_of_another_network_or_width_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"width: its batch_norm\S* is \(2,\), here it is \(4,\)"):
         begin_with_run(wider, str(tmp_path / "run"), ("a", "b", "c"))
     other = u2net.build_model(variant="lite")
-    with pytest.raises(UserError, match="is of another network: only one has"):
+    with pytest.raises(UserError, match=r"is of another network: only one has \w+$"):
         begin_with_run(other, str(tmp_path / "run"), ("a", "b", "c"))
     with pytest.raises(UserError, match="There is no model"):
         begin_with_run(wider, str(tmp_path / "none.keras"), ("a", "b", "c"))
@@ -369,6 +372,19 @@ def test_the_published_network_labels_a_photo_without_training(
     mask, photo = (Image.open(name) for name in ("predictions/one-mask.png", "one.png"))
     assert mask.size == photo.size
     assert set(np.unique(mask)) <= {0, 1}
+
+
+def test_the_published_network_is_exported_and_not_the_newest_run(monkeypatch):
+    """The script has to choose it before it looks for a run."""
+    chosen = []
+    monkeypatch.setattr(published_u2net, "use_published", lambda *given: chosen.append(given))
+    monkeypatch.setattr(common, "use_trained_model", lambda network, flags: bool(chosen))
+    arguments = ["--variant", "lite", "--pretrained", "published", "--export", "onnx"]
+    monkeypatch.setattr("sys.argv", ["U2Net-keras.py", *arguments])
+    u2net.main()
+    ((model, flags),) = chosen
+    assert model.output_shape[0][-1] == 2
+    assert flags.pretrained == "published"
 
 
 @pytest.mark.slow

@@ -16,6 +16,14 @@ def probabilities(side, classes, seed=0):
     return np.float32(chances / chances.sum(-1, keepdims=True))
 
 
+def test_a_photo_smaller_than_the_square_has_the_mean_of_what_falls_into_a_pixel():
+    square = np.zeros((32, 32, 2), np.float32)
+    square[::2, ::2, 1] = square[1::2, 1::2, 1] = 1
+    square[..., 0] = 1 - square[..., 1]
+    (small,) = resize_probabilities(square, (4, 4))
+    np.testing.assert_allclose(small, 0.5, atol=0.01)
+
+
 @pytest.mark.parametrize(
     ("side", "classes", "size"),
     [

@@ -1,7 +1,9 @@
 """One training's callbacks, what it keeps, and how long it will take."""
 
+import json
 from types import SimpleNamespace
 
+from common import scores_from_confusion
 from support.inference.model_file import load_model
 from support.runtime import distributed
 from support.training import run
@@ -58,6 +60,21 @@ def test_the_model_that_is_kept_knows_what_it_takes_to_use_it(begun):
     wanted = keras.ops.softmax(model(images)[0])
     for one in (kept, found):
         np.testing.assert_allclose(one(images), wanted, rtol=1e-5)
+
+
+def test_pictures_a_second_are_those_of_the_unrounded_seconds(begun):
+    begun = begun()
+    inputs = keras.Input((2,))
+    begun.flags.dataset, begun.flags.batch_size, begun.data.counts = "dots", 4, {"test": 1}
+    begun.progress |= {"epochs": 1, "steps": 3, "seconds": 0.26, "stages": []}
+    (begun.folder / "history.csv").write_text(
+        "epoch,loss,mean_iou,val_loss,val_mean_iou\n0,1,0.5,1,0.5\n"
+    )
+    scores = scores_from_confusion(np.eye(2), ("a", "b"))
+    begun.report(keras.Model(inputs, inputs), scores, "dots")
+    metrics = json.loads((begun.folder / "metrics.json").read_text())
+    assert metrics["train_seconds"] == 0.3
+    assert metrics["images_per_second"] == 46.15  # 12 in 0.26
 
 
 def test_processes_with_other_settings_train_nothing_together(begun, monkeypatch):

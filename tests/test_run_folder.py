@@ -68,6 +68,8 @@ def test_the_newest_unfinished_run_of_the_same_settings_is_found(tmp_path):
             "not go on: device A100, was CPU",
         ),
         ({"epochs": 3}, {"epochs": 4}, "does not go on: epochs 4, was 3"),
+        ({}, {"patience": 4}, "does not go on: patience 4, was None"),
+        ({"patience": 4}, {}, "does not go on: patience None, was 4"),
     ],
 )
 def test_what_differs_from_a_run_that_was_cut_short_is_told(tmp_path, capsys, before, after, told):

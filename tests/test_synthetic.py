@@ -39,6 +39,24 @@ def test_drawn_animals():
     assert shares.min() > 0.08
 
 
+def test_every_picture_has_an_animal_of_its_own(monkeypatch):
+    given = []
+    monkeypatch.setattr(
+        synthetic, "_random_animal", lambda rng: given.append(rng) or _random_animal(rng)
+    )
+    rng = np.random.default_rng(0)
+    draw_animal(rng)
+    assert given == [rng]
+
+
+def test_noise_is_interpolated_between_the_points_of_its_grid():
+    noise = synthetic._smooth_noise(np.random.default_rng(0), 41, 31, 5, 2)
+    grid = np.random.default_rng(0).uniform(-1, 1, (6, 6, 2))
+    np.testing.assert_allclose(noise[::8, ::6], grid, atol=1e-9)
+    np.testing.assert_allclose(noise[4, ::6], (grid[0] + grid[1]) / 2, atol=1e-9)
+    np.testing.assert_allclose(noise[::8, 3], (grid[:, 0] + grid[:, 1]) / 2, atol=1e-9)
+
+
 def test_color_alone_does_not_solve_the_drawn_pictures():
     """The best guess by color (512 colors, counted on 150 pictures) stays below 0.5."""
     splits = load_synthetic((150, 1, 60)).splits
