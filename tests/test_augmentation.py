@@ -70,3 +70,32 @@ def test_saturation_leaves_how_bright_a_color_looks():
     changed = color @ matrix.numpy()[0] + offset.numpy()[0]
     assert abs(changed - color).max() > 10
     assert changed @ looks == pytest.approx(color @ looks, rel=1e-4)
+
+
+def test_each_of_the_five_draws_changes_one_thing():
+    """In the order of the draws: flip, scale, angle, right, down; a picture of 65 pixels."""
+    found = []
+    for one in np.eye(5, dtype=np.float32):
+        ((a, b, c), (d, e, f)) = random_affine(one[None], 65, 1.0).numpy()[0]
+        shift = 32 * (a + b) + c - 32, 32 * (d + e) + f - 32
+        found.append([np.hypot(a, d), np.degrees(np.arctan2(d, a)), *np.divide(shift, 65)])
+    wanted = [[1, 0, 0, 0], [1.5, 0, 0, 0], [1, 15, 0, 0], [1, 0, 0.15, 0], [1, 0, 0, 0.15]]
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
+def test_each_of_the_three_draws_changes_one_thing_about_colors():
+    """Contrast about the mean colors (150, 100, 50), saturation about gray, brightness for all."""
+    images = np.uint8([[[(200, 100, 50), (100, 100, 50)]]])
+    contrast, saturation, brightness = (
+        [np.array(images[0, 0]) @ part[0] + more[0]]
+        for part, more in (
+            (matrix.numpy(), offset.numpy())
+            for matrix, offset in (
+                random_colors(one[None], images, 1.0) for one in np.eye(3, dtype=np.float32)
+            )
+        )
+    )
+    np.testing.assert_allclose(contrast, [[(220, 100, 50), (80, 100, 50)]], atol=1e-3)
+    gray = images[0, 0] @ [[0.299], [0.587], [0.114]]
+    np.testing.assert_allclose(saturation, [gray + 1.4 * (images[0, 0] - gray)], atol=1e-3)
+    np.testing.assert_allclose(brightness, [images[0, 0] + 51.0], atol=1e-3)

@@ -2,7 +2,7 @@
 
 from types import SimpleNamespace
 
-from support.data.batches import DRAWS, Epochs, filled_batches, own_batches, plan_epoch
+from support.data.batches import DRAWS, Epochs, filled_batches, own_batches
 from support.runtime import distributed
 
 import numpy as np
@@ -11,7 +11,7 @@ import pytest
 
 def test_an_epoch_has_whole_batches_in_which_no_picture_comes_twice():
     for epoch in range(3):
-        numbers, draws = plan_epoch(26, 4, (1, epoch))
+        numbers, draws = Epochs(26, 4, 1, epoch).plan()
         assert numbers.shape == (6, 4)
         assert draws.shape == (6, 4, DRAWS)
         assert -1 <= draws.min() < -0.9
@@ -24,7 +24,7 @@ def test_every_picture_has_the_same_chance_and_any_two_meet(count):
     """Counted over 400 epochs with eight a batch: six standard deviations from what chance does."""
     seen, met = np.zeros(count), np.zeros((count, count))
     for epoch in range(400):
-        batches, _ = plan_epoch(count, 8, (1, epoch))
+        batches, _ = Epochs(count, 8, 1, epoch).plan()
         np.add.at(seen, batches.ravel(), 1)
         for batch in batches:
             met[np.ix_(batch, batch)] += 1
@@ -37,11 +37,11 @@ def test_every_picture_has_the_same_chance_and_any_two_meet(count):
 
 def test_seed_and_epoch_decide_all():
     plans = {
-        (seed, epoch): plan_epoch(40, 8, (seed, epoch)) for seed in range(3) for epoch in range(3)
+        (seed, epoch): Epochs(40, 8, seed, epoch).plan() for seed in range(3) for epoch in range(3)
     }
     assert len({plan[0].tobytes() for plan in plans.values()}) == 9
     assert len({plan[1].tobytes() for plan in plans.values()}) == 9
-    again = plan_epoch(40, 8, (2, 1))
+    again = Epochs(40, 8, 2, 1).plan()
     np.testing.assert_array_equal(again[0], plans[2, 1][0])
     np.testing.assert_array_equal(again[1], plans[2, 1][1])
 
@@ -64,7 +64,7 @@ def test_the_dataset_ends_and_asks_for_the_epoch_anew(process):
     for number in (0, 5, 0):
         epochs.number = number
         steps = list(dataset.as_numpy_iterator())
-        wanted = plan_epoch(10, 4, (3, number))
+        wanted = Epochs(10, 4, 3, number).plan()
         for step, (numbers, draws) in enumerate(steps):
             np.testing.assert_array_equal(numbers, wanted[0][step, 2:4])
             np.testing.assert_array_equal(draws, wanted[1][step, 2:4])
@@ -90,3 +90,10 @@ def test_each_number_comes_once_whoever_has_it(process, processes):
         assert max(map(len, batches)) == 6 // processes
         found += np.concatenate(batches).tolist()
     assert sorted(found) == [*range(10)]
+
+
+def test_chance_has_drawn_for_each_picture_and_each_change_anew():
+    _, draws = Epochs(400, 8, 1).plan()
+    assert len(np.unique(draws)) > 0.99 * draws.size
+    flat = draws.reshape(-1, DRAWS)
+    assert np.abs(np.corrcoef(flat.T) - np.eye(DRAWS)).max() < 0.2  # four standard deviations

@@ -281,3 +281,43 @@ def test_a_stage_stops_by_the_highest_validation_score(tmp_path, patience):
 def test_the_history_counts_epochs_over_all_stages(undisturbed):
     rows = undisturbed[1].decode().splitlines()
     assert [row.split(",")[0] for row in rows] == ["epoch", *"0123456"]
+
+
+def test_of_equal_scores_the_first_is_the_best(by_hand):
+    """As the history says, which draws its line there."""
+    _, model, stage = by_hand
+    stage([0.3, 0.5, 0.5])
+    assert model.get_weights()[0].flat[0] == 1
+
+
+@pytest.mark.parametrize("damaged", ["checkpoint.npz", "best.npz"])
+def test_what_is_not_gone_on_with_is_removed(tmp_path, damaged):
+    """Else a damaged file would take the place of the good one before it."""
+    folder = tmp_path / "disturbed"
+    with pytest.raises(KeyboardInterrupt):
+        train(folder, [4, 3], die_after=3)
+    cut_in_half(folder / damaged)
+    Checkpoint(folder, "accuracy")
+    left = {path.name for path in folder.glob("checkpoint*")}
+    assert left == ({"checkpoint-before.npz"} if damaged == "checkpoint.npz" else set())
+
+
+def test_it_is_told_how_many_weights_are_trained(tmp_path, capsys):
+    model = tiny_model()  # 4 x 8 + 8, normalization with 16 of its 32, 8 x 3 + 3
+    model.layers[1].trainable = False
+    model.compile("sgd", "mse")
+    checkpoint = Checkpoint(tmp_path, "score")
+    checkpoint.set_params({"epochs": 4, "steps": 5})
+    checkpoint.set_model(model)
+    checkpoint.on_train_begin()
+    told = f"Training {model.name}: 43 of {model.count_params()} weights"
+    assert told in capsys.readouterr().out
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path, capsys):
+    folder = tmp_path / "disturbed"
+    with pytest.raises(KeyboardInterrupt):
+        train(folder, [2], die_after=1)
+    cut_in_half(folder / "checkpoint.npz")
+    Checkpoint(folder, "accuracy")
+    assert f"{folder / 'checkpoint.npz'} is damaged, so it is left out: " in capsys.readouterr().out

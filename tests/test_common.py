@@ -586,3 +586,72 @@ def test_attention_is_drawn_of_as_many_pictures_as_asked_for(figures, tmp_path):
     titles = [axis.get_title() for axis in figures["a.png"].axes]
     assert len(titles) == 2 * 4
     assert titles[::4] == ["picture"] * 2
+
+
+def test_a_picture_that_is_void_all_over_has_no_score():
+    masks = np.array([[[0, 1]], [[255, 255]]], np.uint8)[..., None]
+    batches = tf.data.Dataset.from_tensor_slices((np.zeros((2, 1, 2, 3)), masks)).batch(2)
+    answers = np.eye(2)[np.array([[[0, 1]], [[0, 1]]])]
+    _, ious = common.evaluate(Fixed([answers]), batches, 2)
+    np.testing.assert_array_equal(ious, [1, np.nan])
+
+
+def test_as_many_pictures_as_a_batch_takes_are_enough(pet_flags):
+    pet_flags.batch_size = 36
+    data = common.load_data(pet_flags)
+    assert len(data.train) == 1
+
+
+def test_a_class_that_is_never_predicted_and_void_are_in_the_legend(figures, tmp_path):
+    images, _, data, _ = drawn_data()
+    truth = np.zeros((5, 8, 8, 1), np.uint8)
+    truth[:, 0, 0], truth[:, 0, 1] = 2, 255
+    data.test = tf.data.Dataset.from_tensor_slices((images, truth)).batch(2)
+    answer = np.broadcast_to(np.float32([1, 0, 0]), (1, 8, 8, 3))
+    model = SimpleNamespace(predict_on_batch=lambda batch: answer)
+    common.plot_predictions(tmp_path / "v.png", model, data, np.full(5, 0.5), "title", rows=2)
+    (legend,) = figures["v.png"].legends
+    assert [text.get_text() for text in legend.get_texts()] == ["a", "c", "void"]
+
+
+def test_panels_show_every_pixel_up_to_a_thousand(figures, tmp_path):
+    _, _, data, _ = drawn_data()
+    for side, wanted in ((999, 999), (1500, 750)):
+        images, truth = np.zeros((1, 2, side, 3), np.float32), np.zeros((1, 2, side, 1), np.uint8)
+        data.test = tf.data.Dataset.from_tensors((images, truth))
+        answer = np.ones((1, 2, side, 3), np.float32)
+        model = SimpleNamespace(predict_on_batch=lambda batch, answer=answer: answer)
+        common.plot_predictions(tmp_path / "p.png", model, data, np.ones(1), "title", rows=1)
+        panels = [axis.images[0].get_array().shape[1] for axis in figures["p.png"].axes]
+        assert panels == [wanted] * 4
+
+
+def test_the_first_stage_is_no_next_one(figures, tmp_path):
+    rows = ["epoch,loss,mean_iou,val_loss,val_mean_iou", "0,3,0.1,4,0.2", "1,2,0.3,3,0.5"]
+    (tmp_path / "history.csv").write_text("\n".join(rows) + "\n")
+    for stages, wanted in (([0], []), ([0, 1], [1.5])):
+        training_figures.plot_history(tmp_path / "history.csv", "title", stages=stages)
+        for axis in figures["history.png"].axes:
+            lines = [one for one in axis.lines if one.get_label() == "next stage"]
+            assert [one.get_xdata()[0] for one in lines] == wanted
+
+
+def test_a_validation_loss_in_the_tens_does_not_squash_the_others(figures, tmp_path):
+    rows = ["epoch,loss,mean_iou,val_loss,val_mean_iou"]
+    rows += ["0,3,0.1,90,0.2", "1,2,0.3,3,0.5"]
+    (tmp_path / "history.csv").write_text("\n".join(rows) + "\n")
+    training_figures.plot_history(tmp_path / "history.csv", "title")
+    assert figures["history.png"].axes[0].get_ylim() == (0, 6)
+
+
+def test_a_place_is_as_sure_as_its_pixels_are_in_the_mean(figures, tmp_path):
+    _, _, data, _ = drawn_data()
+    looks = np.full((1, 2, 2, 2, 2, 2), 0.25, np.float32)
+    sure = np.full((1, 8, 8, 3), 0.2, np.float32)
+    sure[:, 4:, 4:] = 0.5  # all of it rather sure
+    sure[:, 0, 0] = 0.9  # and one pixel very
+    draw = training_figures.plot_attention
+    draw(tmp_path / "a.png", lambda x: looks, lambda x: sure, data, rows=1)
+    for axis in figures["a.png"].axes[1:4]:
+        (x,), (y,) = axis.lines[0].get_data()
+        assert (x, y) == (6, 6)

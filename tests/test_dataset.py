@@ -1,5 +1,6 @@
 """What is damaged in a dataset that tfds has prepared is named."""
 
+import os
 import re
 import shutil
 
@@ -119,3 +120,27 @@ def test_a_mask_of_other_classes_is_named(copied_pets, pet_flags, value):
     message = damage_told(pet_flags, folder)
     assert "Bengal_7.jpg: " in message
     assert "not 1 to 3" in message
+
+
+@pytest.mark.parametrize(("content", "seconds"), [(b"more", 0), (b"one", 1)])
+def test_the_stamp_tells_a_file_of_another_size_or_another_time(tmp_path, content, seconds):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"one")
+    os.utime(path, (10**9, 10**9))
+    before = common.stamp_of([path])
+    path.write_bytes(content)
+    os.utime(path, (10**9, 10**9 + seconds))
+    assert common.stamp_of([path]) != before
+
+
+def test_records_of_every_split_count(pets, tmp_path):
+    folder = tmp_path / "pets"
+    shutil.copytree(pets, folder)
+    before = common.load_oxford_iiit_pet(str(folder)).stamp
+    for split in ("train", "test"):
+        (records,) = folder.rglob(f"*-{split}.tfrecord*")
+        with open(records, "ab") as file:
+            file.write(b"more")
+        now = common.load_oxford_iiit_pet(str(folder)).stamp
+        assert now != before
+        before = now

@@ -205,3 +205,27 @@ def test_beside_another_backend_tensorflow_leaves_the_gpus_alone():
     )
     process = run_code(code, KERAS_BACKEND="jax")
     assert process.stdout.split()[-1:] == ["True"], process.stderr
+
+
+def test_gpus_go_before_the_cpu(monkeypatch):
+    def named(kind):
+        return [SimpleNamespace(name=f"/{kind}:{n}") for n in range(2 if kind == "GPU" else 1)]
+
+    monkeypatch.setattr(devices.tf.config, "list_logical_devices", named)
+    assert devices._tensorflow_devices() == ["/GPU:0", "/GPU:1"]
+
+
+def test_the_gpus_of_tensorflow_are_found(monkeypatch):
+    told = {"device_name": "A100", "compute_capability": (8, 0)}
+    monkeypatch.setattr(devices, "BACKEND", "tensorflow")
+    monkeypatch.setattr(devices.tf.config, "get_visible_devices", lambda kind: ["a GPU"])
+    monkeypatch.setattr(devices.tf.config.experimental, "get_device_details", lambda gpu: told)
+    assert devices.accelerators.__wrapped__() == [("A100", 8.0)]
+
+
+def test_with_jax_the_number_of_devices_decides_nothing(monkeypatch, hardware):
+    hardware(("H100", 9.0))
+    monkeypatch.setattr(devices, "device_count", lambda: 4)
+    for backend, more in (("jax", {}), ("tensorflow", {"devices": 4})):
+        monkeypatch.setattr(devices, "BACKEND", backend)
+        assert devices.facts() == {"device": "H100", "precision": "float32"} | more

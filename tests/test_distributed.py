@@ -1,6 +1,7 @@
 """Several devices and several processes make the run of one; who loses another one ends."""
 
 import csv
+import json
 import re
 import shutil
 import socket
@@ -380,3 +381,38 @@ def test_a_backend_that_uses_one_of_several_gpus_says_so(monkeypatch):
     monkeypatch.setattr(devices, "accelerators", lambda: [("H100", 9.0)] * 4)
     monkeypatch.setattr(devices, "device_count", lambda: 1)
     assert "uses 1 of 4 GPUs" in devices.unused_gpu()
+
+
+def test_of_the_addresses_of_all_processes_the_first_counts(monkeypatch):
+    given = {"JOB_ADDRESSES": "a:1234, b:5678", "NUM_PROCESSES": "2", "PROCESS_ID": "1"}
+    for name, value in given.items():
+        monkeypatch.setenv(f"KERAS_DISTRIBUTION_{name}", value)
+    monkeypatch.setattr(distributed, "BACKEND", "jax")
+    assert distributed._read_environment() == ("a:1234", 2, 1)
+
+
+def test_paths_may_differ_from_machine_to_machine(monkeypatch):
+    names = ("data_dir", "dataset", "runs_dir", "script")
+    here = json.dumps(dict.fromkeys(names, "/here")).encode()
+    monkeypatch.setattr(distributed, "broadcast", lambda content: here)
+    distributed.check_same(dict.fromkeys(names, "/there"))
+
+
+def test_a_single_process_of_a_launcher_takes_any_backend(monkeypatch):
+    given = {"JOB_ADDRESSES": "here:1234", "NUM_PROCESSES": "1", "PROCESS_ID": "0"}
+    for name, value in given.items():
+        monkeypatch.setenv(f"KERAS_DISTRIBUTION_{name}", value)
+    distributed.initialize(SimpleNamespace())
+    assert distributed.process_count() == 1
+
+
+def test_processes_of_unlike_numbers_of_devices_are_refused(monkeypatch):
+    jax = SimpleNamespace(device_count=lambda: 4, local_device_count=lambda: 3)
+    jax.config = SimpleNamespace(update=lambda *given: None)
+    jax.distributed = SimpleNamespace(initialize=lambda *given, **options: None)
+    monkeypatch.setitem(sys.modules, "jax", jax)
+    processes_of_one(monkeypatch, 1, 0)
+    monkeypatch.setattr(distributed, "_read_environment", lambda: ("here:1234", 2, 0))
+    monkeypatch.setattr(distributed, "_check_port", lambda port: None)
+    with pytest.raises(SystemExit, match="need the same number of devices"):
+        distributed.initialize(SimpleNamespace())

@@ -13,6 +13,7 @@ from support.runtime.startup import UserError
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 u2net = importlib.import_module("U2Net-keras")
 CLASSES = [{"name": "sky", "color": "#010203"}, {"name": "r\u00f6ad", "color": "#040506"}]
@@ -112,3 +113,18 @@ def test_another_backend_is_told(nested, monkeypatch):
     monkeypatch.setattr(export, "BACKEND", "jax")
     with pytest.raises(UserError, match="takes Keras on TensorFlow, this is Keras on jax"):
         export_model("u2net", flags(nested, "onnx"))
+
+
+def test_one_wrong_pixel_is_a_difference(monkeypatch):
+    found = np.zeros((1, 64, 64, 2), np.float32)
+    found[0, 5, 7, 1] = 0.5
+    loaded = SimpleNamespace(serve=lambda given: {"probabilities": tf.constant(found)})
+    monkeypatch.setattr(export.tf.saved_model, "load", lambda path: loaded)
+    shape = (1, 64, 64, 3)
+    assert export._difference(lambda images: 0 * found, "", "saved_model", shape) == 0.5
+
+
+def test_without_what_runs_it_it_is_not_checked(nested, monkeypatch):
+    monkeypatch.setitem(export.FORMATS, "onnx", ("", "", (), "no_such_runtime"))
+    told = export._check(None, nested, "onnx", 64)
+    assert told.startswith("not checked, for no_such_runtime is not installed: pip install no")

@@ -331,3 +331,13 @@ def test_main_builds_for_the_classes_of_the_data(monkeypatch, pets, tmp_path):
     own_pictures(tmp_path, classes=2)
     (fit, *_) = without_training(monkeypatch, pets, "fcn", "--dataset", str(tmp_path)).fits
     assert fit.model.output_shape[-1] == 2
+
+
+def test_scores_of_all_depths_are_added():
+    model = fcn.build_model(pretrained="none", fc_filters=8)
+    for name, size in (("fc7", 1), ("pool4", 10), ("pool3", 100)):
+        layer = model.get_layer(f"score_{name}")
+        kernel, bias = layer.get_weights()
+        layer.set_weights([kernel, bias + size])
+    found = model(np.zeros((1, 128, 128, 3), np.float32))[0, 64, 64]  # far from any edge
+    np.testing.assert_allclose(found, 111, rtol=1e-4)

@@ -307,3 +307,37 @@ def test_a_constant_that_is_computed_is_left_to_the_script(monkeypatch, tmp_path
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_unless_told_otherwise_no_run_stops_early(script):
     assert flags.parse_flags(vars(importlib.import_module(script)), {}, []).patience == 0
+
+
+def test_to_use_a_model_no_dataset_is_needed(tmp_path):
+    script = vars(importlib.import_module("Unet-keras")) | {"DATASET": str(tmp_path / "gone")}
+    assert flags.parse_flags(script, {}, ["--predict", "a.png"]).predict == ["a.png"]
+
+
+# What docs/results.md found best, and the README trains with.
+DEFAULTS = {
+    "FCN-keras": {"LEARNING_RATE": 1e-3, "FINE_TUNE_LEARNING_RATE": 1e-4, "DECODER_EPOCHS": 10}
+    | {"FINE_TUNE_EPOCHS": 10, "DROPOUT": 0.5, "STRIDE": 8, "PRETRAINED": "imagenet"},
+    "Unet-keras": {"LEARNING_RATE": 2e-2, "EPOCHS": 40, "DROPOUT": 0.3, "PRETRAINED": "none"},
+    "U2Net-keras": {"LEARNING_RATE": 5e-3, "EPOCHS": 20, "SIDE_WEIGHT": 1.0, "VARIANT": "full"},
+}
+SHARED = {"DATASET": "oxford_iiit_pet", "IMAGE_SIZE": 128, "BATCH_SIZE": 8, "SEED": 1}
+SHARED |= {"AUGMENTATION": 0.5, "BATCH_NORM_MOMENTUM": 0.9, "FIT": "resize", "PRECISION": "auto"}
+
+
+@pytest.mark.parametrize("script", DEFAULTS)
+def test_the_defaults_are_those_that_were_compared(script):
+    found = vars(importlib.import_module(script))
+    wanted = SHARED | DEFAULTS[script]
+    assert {name: found[name] for name in wanted} == wanted
+
+
+@pytest.mark.parametrize("script", ["FCN-keras", "Unet-keras", "U2Net-keras"])
+def test_the_largest_size_is_2048(monkeypatch, script):
+    def reached(flags):
+        raise InterruptedError(flags.image_size)
+
+    monkeypatch.setattr(common, "set_up", reached)
+    monkeypatch.setattr("sys.argv", [f"{script}.py", "--image-size", "2048"])
+    with pytest.raises(InterruptedError, match="2048"):
+        importlib.import_module(script).main()

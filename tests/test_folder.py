@@ -556,3 +556,18 @@ def test_folders_that_are_missing_or_contradict_each_other_are_named(tmp_path, f
     with pytest.raises(UserError, match=fault) as stopped:
         load(tmp_path)
     assert str(stopped.value).startswith(str(tmp_path))
+
+
+def test_two_classes_of_the_same_number_are_refused(tmp_path):
+    folder = write(draw(tmp_path), {"classes.txt": b"a 0\nb 1\nc 1\nd 2\n"})
+    (line,) = refusal(folder)
+    assert line.startswith(f"  {folder / 'classes.txt'}, line 3: twice there")
+
+
+@pytest.mark.parametrize("name", ["void", "ignore", "__ignore__"])
+def test_every_name_of_void_is_void(tmp_path, name):
+    classes = f"R 255 0 0\nG 0 255 0\n{name} 0 0 255\n".encode()
+    loaded = load(write(draw(tmp_path, mask=COLORS), {"classes.txt": classes}))
+    assert loaded.class_names == ("R", "G")
+    wanted = np.where(IDS == 2, 255, IDS)
+    assert all((mask == wanted).all() for mask in all_masks(loaded).values())

@@ -782,3 +782,138 @@ def test_labelmes_own_word_for_background_makes_no_class_of_its_own(tmp_path):
     assert {*np.unique([*masks_by_number(data)["train"].values()])} == {0, 1}
     write(tmp_path, {"classes.txt": b"_background_\nbackground\ncat\n"})
     assert "two names for background" in refusal(tmp_path)[0]
+
+
+def test_each_page_of_a_stack_has_its_own_mask(tmp_path):
+    """Page n has a mask of its own: column n % 6 is class 1."""
+    masks = [np.uint8(np.arange(6) == n % 6)[None].repeat(4, axis=0) for n in range(30)]
+    write(tmp_path, {"images/a.tif": pages(0, 30), "masks/a.tif": stack(masks)})
+    found = all_masks(load(tmp_path))
+    assert all((found[n] == masks[n]).all() for n in range(30))
+
+
+def test_pictures_that_change_places_in_lists_are_prepared_anew(tmp_path):
+    contents = files(6, "JPEGImages/{}.png", "SegmentationClass/{}.png")
+    write(tmp_path, contents)
+    for train, val in (("00 01 02", "03 04"), ("00 01 03", "02 04")):
+        lists = {"train": train, "val": val, "test": "05"}
+        for split, names in lists.items():
+            text = names.replace(" ", "\n").encode()
+            write(tmp_path, {f"ImageSets/Segmentation/{split}.txt": text})
+        found = masks_by_number(load(tmp_path))
+        assert {*found["train"]} == {*map(int, train.split())}
+        assert {*found["validation"]} == {*map(int, val.split())}
+
+
+@pytest.mark.parametrize(("value", "end"), [(0x1FFF, 31), (0x7FFF, 127)])
+def test_tiffs_in_color_that_end_in_the_lower_half_are_refused(tmp_path, value, end):
+    (tmp_path / "images").mkdir()
+    for number in range(12):
+        tiff(tmp_path / f"images/{number}.tif", np.full((4, 6, 3), value), photometric=2, bits=16)
+        write(tmp_path, {f"masks/{number}.png": encoded(IDS)})
+    (line,) = refusal(tmp_path)
+    assert f"only the upper 8 can be read, and these end at {end}" in line
+
+
+@pytest.mark.parametrize("pair", [("train", "val"), ("train", "test"), ("test", "val")])
+def test_no_picture_may_be_in_two_lists(tmp_path, pair):
+    contents = files(9, "JPEGImages/{}.png", "SegmentationClass/{}.png")
+    lists = {"train": ["00", "01", "02", "03"], "val": ["04", "05"], "test": ["06"]}
+    for split in pair:
+        lists[split] = [*lists[split], "08"]
+    for split, names in lists.items():
+        contents[f"ImageSets/Segmentation/{split}.txt"] = "\n".join(names).encode()
+    (line,) = refusal(write(tmp_path, contents))
+    assert "1 pictures are in " in line
+    assert "08 for one" in line
+
+
+def test_lists_name_pictures_however_accents_are_written(tmp_path):
+    contents = files(9, "JPEGImages/Am\u00e9lie {}.png", "SegmentationClass/Am\u00e9lie {}.png")
+    for split, numbers in {"train": range(4), "val": range(4, 6), "test": range(6, 9)}.items():
+        names = "".join(f"Ame\u0301lie {n:02} \n" for n in numbers)  # and a blank at the end
+        contents[f"ImageSets/Segmentation/{split}.txt"] = names.encode()
+    found = masks_by_number(load(write(tmp_path, contents)))
+    assert {*found["test"]} == {6, 7, 8}
+
+
+@pytest.mark.parametrize(
+    "ending", ["mask", "masks", "seg", "segmentation", "label", "labels", "gt", "annotation"]
+)
+def test_masks_beside_their_pictures_have_many_endings(tmp_path, ending):
+    contents = files(12, "{}.png", f"{{}}_{ending}.png")
+    assert set(all_masks(load(write(tmp_path, contents)))) == set(range(12))
+
+
+@pytest.mark.parametrize(("large", "told"), [(3, True), (9, False)])
+def test_a_class_that_resizing_loses_in_most_masks_is_named(tmp_path, capsys, large, told):
+    masks = np.zeros((12, 512, 512), np.uint8)
+    masks[:, 200:203, 300:303] = 1
+    masks[:large, 100:300, 100:300] = 1
+    for number, mask in enumerate(masks):
+        draw(tmp_path / "own", 1, mask, first=number)
+        for kind in ("images", "masks"):
+            (tmp_path / "own" / kind / "00.png").rename(tmp_path / "own" / kind / f"a{number}.png")
+    flags = SimpleNamespace(dataset=str(tmp_path / "own"), runs_dir=str(tmp_path), image_size=64)
+    vars(flags).update(fit="resize", batch_size=2, seed=1, augmentation=0.0, data_dir=None)
+    common.load_data(flags)
+    words = f"class 1 is in 12 masks, after resizing in {large}: it is too small"
+    assert (words in capsys.readouterr().out) == told
+
+
+def test_a_negative_value_may_be_void(tmp_path):
+    mask = np.int32([[0, 1, 2, 2, 1, -1]] * 4)
+    for number in range(12):
+        pair = {f"images/{number}.png": gray(number), f"masks/{number}.tif": encoded(mask, "TIFF")}
+        write(tmp_path, pair)
+    write(tmp_path, {"classes.txt": b"a 0\nb 1\nc 2\nvoid -1\n"})
+    loaded = load(tmp_path)
+    assert loaded.class_names == ("a", "b", "c")
+    assert all((found == mask % 256).all() for found in all_masks(loaded).values())
+
+
+def test_a_table_may_have_blanks_after_its_commas(tmp_path):
+    content = KAGGLE.replace(b",", b", ")
+    loaded = load(write(draw(tmp_path, mask=COLORS), {"class_dict.csv": content}))
+    assert loaded.class_names == ("sky", "road", "car")
+    assert all((mask == IDS).all() for mask in all_masks(loaded).values())
+
+
+def test_grays_below_200_alone_are_no_smooth_edges(tmp_path):
+    for last, is_smooth in ((199, False), (200, True)):
+        folder = draw(tmp_path / str(last), mask=row(40, range(last - 9, last + 1), 20))
+        if is_smooth:
+            assert load(folder).class_names == ("background", "foreground")
+        else:
+            assert "masks have the values 0, 190, " in refusal(folder)[0]
+
+
+def test_gifs_may_number_their_grays_in_any_order(tmp_path):
+    def gif(numbers, palette):
+        image = Image.fromarray(np.uint8(numbers)).convert("P")
+        image.putdata(np.ravel(numbers).tolist())
+        image.putpalette(palette)
+        return encoded(image, "GIF", optimize=False)
+
+    black, white = [0, 0, 0], [255, 255, 255]
+    for number in range(12):
+        swapped = number % 2
+        mask = gif(BINARY ^ swapped, white + black if swapped else black + white)
+        write(tmp_path, {f"images/{number}.png": gray(number), f"masks/{number}.gif": mask})
+    found = all_masks(load(tmp_path))
+    assert all((mask == BINARY).all() for mask in found.values())
+
+
+def test_classes_of_polygons_keep_their_colors_where_background_is_named(tmp_path):
+    dog = polygon("dog", [1, 1], [2, 1], [2, 2], [1, 2])
+    for number in range(9):
+        write(tmp_path, {f"{number}.png": gray(number), f"{number}.json": labelme(dog)})
+    loaded = load(write(tmp_path, {"classes.txt": b"background 9 9 9\ndog 255 0 0\n"}))
+    assert loaded.class_names == ("background", "dog")
+    assert loaded.class_colors == ("#090909", "#FF0000")
+
+
+def test_below_images_too_it_is_told_whence_a_missing_split_is_taken(tmp_path, capsys):
+    load(in_folders(tmp_path, "train", "val"))
+    told = f"{tmp_path} has no folder for test: a tenth of train/ is kept for it\n"
+    assert told in capsys.readouterr().out

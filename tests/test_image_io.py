@@ -553,3 +553,16 @@ def test_numbers_count_in_gray_with_opacity_that_no_color_explains(tmp_path):
     solid = np.full_like(GRAY, 255)
     path = save(tmp_path / "a.png", np.stack([GRAY, solid], axis=-1), "LA")
     np.testing.assert_array_equal(read_mask(path, {RED: 0, GREEN: 1})[..., 0], GRAY)
+
+
+def test_of_16_bits_what_is_half_clear_is_half_white(tmp_path):
+    """128 of 255: gray 0 over white is 127, and what is clear to one part in 255 nearly gone."""
+    path = wide(tmp_path, "png", np.array([[(300, 0x8000), (300, 0x0100), (300, 0xFF00)]]))
+    assert read_image(path, values=(300, 3000))[0, :, 0].tolist() == [127, 254, 0]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("read", [value_range, functools.partial(read_image, values=(0, 1))])
+def test_pixels_that_are_no_finite_numbers_are_told(tmp_path, read, value):
+    path = save(tmp_path / "a.tif", np.float32([[0, value, 1]]))
+    assert refused(read, path).startswith("has pixels that are no numbers")

@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import common
-from support.inference import photo_paths
+from support.inference import label_photos, photo_paths
 from support.inference.label_photos import _tell_of_tiles
 from support.inference.model_file import save_model
 from support.inference.overlay import OPACITY
@@ -582,3 +582,64 @@ def test_the_bar_of_many_tiles_is_there_from_the_first(monkeypatch):
     few(8, 199)
     many(8, 200)
     assert seen == [(8, 200)]
+
+
+def test_an_npz_without_a_mask_is_of_another_program_and_stays(predict):
+    Path("out").mkdir()
+    Path("out/one.npz").write_bytes(b"of another program")
+    draw("one.png", stripes(8, 9))
+    predict("one.png", overwrite=True)
+    assert Path("out/one.npz").read_bytes() == b"of another program"
+
+
+def test_photos_in_a_folder_of_their_own_may_be_named_as_results(predict):
+    draw("in/cell-mask.png", stripes(8, 9))
+    predict("in")
+    assert files_in() == results("cell-mask")
+
+
+def test_the_mask_is_written_last(predict, monkeypatch):
+    written = []
+
+    def note(path, save):
+        written.append(path.name)
+        write(path, save)
+
+    write = label_photos.write
+    monkeypatch.setattr(label_photos, "write", note)
+    draw("one.png", stripes(8, 9))
+    predict("one.png", probabilities=True)
+    assert written == ["one-overlay.jpg", "one.npz", "one-mask.png"]
+
+
+def test_a_folder_with_a_name_is_older_than_those_with_a_date(predict, capsys):
+    draw("one.png", stripes(8, 9))
+    finish_run(RUN)
+    finish_run(RUN.with_name("best"))
+    predict("one.png")
+    assert f"Model: {RUN / 'model.keras'}\n" in capsys.readouterr().out
+
+
+def test_a_tilde_is_the_home_folder(predict, monkeypatch, tmp_path):
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    draw("home/a.png", stripes(8, 9))
+    finish_run(Path("home/run"))
+    predict("~/a.png", output="~/out", model="~/run")
+    assert files_in("home/out") == results("a")
+
+
+def test_a_photo_of_the_current_folder_is_named_after_it(predict):
+    for name in ("a.png", "one/a.png"):
+        draw(name, stripes(8, 9))
+    predict("a.png", "one/a.png")
+    assert files_in() == results(f"{Path.cwd().name}-a-png", "one-a-png")
+
+
+def test_the_bar_counts_every_photo_broken_ones_too(predict, capsys):
+    for name in "abc":
+        draw(f"photos/{name}.png", stripes(20, 30))
+    Path("photos/broken.jpg").write_text("no picture")
+    with pytest.raises(common.UserError):
+        predict("photos")
+    assert "4/4" in capsys.readouterr().out

@@ -120,3 +120,13 @@ def test_all_but_kernels_of_many_channels_move_as_with_adam(shape):
     np.testing.assert_allclose(
         ops.convert_to_numpy(one), ops.convert_to_numpy(other), rtol=1e-5, atol=1e-7
     )
+
+
+def test_a_kernel_of_256_channels_is_one_matrix():
+    gradient = np.random.default_rng(3).normal(size=(1, 1, 64, 256)).astype(np.float32)
+    ours, theirs = keras.Variable(0 * gradient), keras.Variable(0 * gradient[0, 0])
+    common.Muon(0.01).apply([ops.convert_to_tensor(gradient)], [ours])
+    other = keras.optimizers.Muon(0.01, weight_decay=0.0)
+    other.apply([ops.convert_to_tensor(gradient[0, 0])], [theirs])
+    found, wanted = map(ops.convert_to_numpy, (ours, theirs))
+    np.testing.assert_allclose(found[0, 0], wanted, atol=1e-5)

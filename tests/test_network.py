@@ -4,8 +4,11 @@ import contextlib
 import hashlib
 import http.server
 import socket
+import ssl
 import threading
 import time
+import urllib.error
+from types import SimpleNamespace
 
 import common
 from support.runtime import network
@@ -135,3 +138,26 @@ def test_who_has_the_dataset_asks_no_server(pets, monkeypatch):
     monkeypatch.setattr(network, "check_network", asked.append)
     network.open_dataset("oxford_iiit_pet", "Oxford-IIIT Pet", str(pets))
     assert asked == []
+
+
+def test_a_certificate_that_python_does_not_know_is_an_answer(monkeypatch):
+    def refuse(url, timeout):
+        raise urllib.error.URLError(ssl.SSLCertVerificationError("self-signed certificate"))
+
+    opener = SimpleNamespace(open=refuse)
+    monkeypatch.setattr(network.urllib.request, "build_opener", lambda: opener)
+    network.check_network("https://pets.example/")
+
+
+def test_another_process_may_have_been_faster(monkeypatch):
+    prepared = []
+
+    def prepare():
+        prepared.append(True)  # by the other one
+        raise FileExistsError("incomplete folder")
+
+    builder = SimpleNamespace(is_prepared=lambda: bool(prepared), url_infos={"http://a/": None})
+    builder.download_and_prepare = prepare
+    monkeypatch.setattr(tfds, "builder", lambda name, data_dir: builder)
+    monkeypatch.setattr(network, "check_network", lambda url: None)
+    assert network.open_dataset("pets", "Pets", "here") is builder

@@ -62,3 +62,33 @@ def test_of_several_fonts_the_one_named_first_is_taken(monkeypatch):
         overlay.east_asian_font.cache_clear()
         assert overlay.east_asian_font() == names[0]
     overlay.east_asian_font.cache_clear()
+
+
+def test_the_legend_of_a_figure_names_what_occurs_void_too_in_its_color():
+    figure = Figure(layout="constrained")
+    legend(figure, ["a", "b", "c"], ["#010203", "#FF0000", "#00FF00"], {0, 1})
+    (found,) = figure.legends
+    assert [text.get_text() for text in found.get_texts()] == ["a", "b"]
+    colors = [matplotlib.colors.to_hex(patch.get_facecolor()) for patch in found.get_patches()]
+    assert colors == ["#010203", "#ff0000"]
+
+
+def test_the_legend_of_an_overlay_has_the_names_of_the_classes_there(monkeypatch):
+    written = []
+
+    def text(draw, place, words, **options):
+        written.append(words)
+
+    monkeypatch.setattr(overlay.ImageDraw.ImageDraw, "text", text)
+    colors = ["#000000", "#FF0000", "#00FF00"]
+    mask = overlay.mask_image(np.uint8([[1, 2]] * 9), colors)
+    overlay.draw_overlay(np.zeros((9, 2, 3), np.uint8), mask, ["a", "b", "c"], colors)
+    assert written == ["b", "c"]
+
+
+def test_a_legend_goes_on_in_the_next_line_before_it_is_wider_than_the_photo():
+    names, colors = [f"class number {n}" for n in range(6)], ["#102030"] * 6
+    ids = np.uint8(np.arange(300) // 50)[None].repeat(90, axis=0)
+    mask = overlay.mask_image(ids, colors)
+    page = overlay.draw_overlay(np.zeros((90, 300, 3), np.uint8), mask, names, colors)
+    assert page.width == 300

@@ -275,3 +275,32 @@ def test_all_code_that_makes_pixels_counts_and_what_comes_after_does_not(tmp_pat
     later = {"augmentation.py", "batches.py", "tiles.py"}
     assert later < room
     assert {path.name for path in seen} == room - later
+
+
+@pytest.mark.parametrize("library", ["numpy", "PIL", "tensorflow"])
+def test_another_version_of_what_makes_pixels_prepares_anew(tmp_path, monkeypatch, library):
+    drawn = source()
+    prepare(drawn.source, tmp_path, 8, common.resize)
+    monkeypatch.setattr(sys.modules[library], "__version__", "99")
+    prepare(drawn.source, tmp_path, 8, common.resize)
+    assert len(drawn.decoded) == 14
+
+
+def test_the_identity_changes_when_a_picture_moves_to_another_split(tmp_path):
+    found = set()
+    for place, (train, validation) in enumerate((([0, 1, 2], [3]), ([0, 1], [2, 3]))):
+        drawn = source(stamp=str(place))
+        drawn.source.splits["train"].records = train
+        drawn.source.splits["validation"].records = validation
+        found.add(prepare(drawn.source, tmp_path, None, common.resize)[1]["identity"])
+    assert len(found) == 2
+
+
+def test_prepared_pictures_may_be_kept_at_home(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    prepare(source().source, "~/prepared", 8, common.resize)
+    assert files(tmp_path / "prepared") == ["index.json", "lock", "pixels"]
+    assert not [*(tmp_path / "here").iterdir()]

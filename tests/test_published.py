@@ -12,8 +12,9 @@ from types import SimpleNamespace
 import common
 from support.data.synthetic import draw_animal
 from support.inference.model_file import load_model, save_model
+from support.runtime import distributed
 from support.runtime.startup import UserError
-from support.training import published_u2net
+from support.training import published, published_u2net
 from support.training.own_run import begin_with_run
 from support.training.published import keras_cache
 from support.training.published_u2net import _creation, open_u2net, put_u2net, unfold
@@ -24,7 +25,7 @@ import onnx
 import onnxruntime
 import pytest
 import tensorflow as tf
-from conftest import NETWORKS, without_training
+from conftest import NETWORKS, own_pictures, without_training
 from PIL import Image
 
 u2net, unet = (importlib.import_module(f"{name}-keras") for name in ("U2Net", "Unet"))
@@ -439,3 +440,74 @@ def test_what_an_earlier_run_had_adapted_counts_in_the_next(tmp_path):
     begin_with_run(model, str(tmp_path / "model.keras"), ("a", "b"))
     images = random.random((1, 8, 8, 3), np.float32)
     np.testing.assert_allclose(model(images), earlier(images), atol=1e-5)
+
+
+def test_from_a_run_fcn_trains_in_two_stages_with_adam(monkeypatch, tmp_path):
+    fcn = importlib.import_module("FCN-keras")
+    (tmp_path / "own").mkdir()
+    own_pictures(tmp_path / "own", classes=2)
+    earlier = fcn.build_model(pretrained="none", fc_filters=8, num_classes=2)
+    whole = keras.Model(earlier.input, keras.layers.Softmax()(earlier.output))
+    names = [{"name": f"class {number}", "color": "#000000"} for number in range(2)]
+    facts = {"image_size": 64, "fit": "resize", "classes": names, "value_range": None}
+    save_model(whole, facts, tmp_path / "model.keras")
+    given = ["--dataset", str(tmp_path / "own"), "--pretrained", str(tmp_path)]
+    given += ["--runs-dir", str(tmp_path / "runs")]
+    first, second = without_training(monkeypatch, tmp_path, "fcn", *given).fits
+    encoder = {weight.path for weight in first.model.get_layer("vgg16").weights}
+    assert not encoder & {*first.trainable}
+    assert encoder & {*second.trainable}
+    assert isinstance(second.model.optimizer, keras.optimizers.Adam)
+
+
+def test_classes_in_another_order_are_other_classes(tmp_path, capsys):
+    earlier_run(tmp_path / "run")
+    model = unet.build_model(base_filters=2)
+    heads = model.get_layer("scores").get_weights()
+    begin_with_run(model, str(tmp_path / "run"), ("b", "a", "c"))
+    assert "anew, for other classes: scores" in capsys.readouterr().out
+    np.testing.assert_array_equal(model.get_layer("scores").get_weights()[0], heads[0])
+
+
+def test_weights_that_are_there_need_no_network(monkeypatch, tmp_path):
+    def no_network(url):
+        raise ConnectionError("no network")
+
+    (tmp_path / "models").mkdir()
+    (tmp_path / "models" / published._FILE).touch()
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setattr(published, "check_network", no_network)
+    monkeypatch.setattr(keras.applications, "VGG16", lambda **given: given["weights"])
+    assert published.open_vgg16("imagenet") == ("imagenet", False)
+
+
+def test_rembg_keeps_its_files_in_u2net(monkeypatch, tmp_path):
+    monkeypatch.delenv("U2NET_HOME", raising=False)
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    (tmp_path / ".u2net").mkdir()
+    path = tmp_path / ".u2net" / "u2netp.onnx"
+    path.write_bytes(b"weights")
+    md5 = hashlib.md5(b"weights").hexdigest()
+    monkeypatch.setitem(published_u2net._FILES, "lite", ("u2netp.onnx", md5))
+    monkeypatch.setattr(published_u2net, "check_network", None)  # nobody asks for one
+    assert published_u2net._download("lite") == path
+
+
+def test_several_processes_are_refused_whose_statistics_would_differ(monkeypatch):
+    monkeypatch.setattr(distributed, "_process", SimpleNamespace(count=2, number=0))
+    with pytest.raises(UserError, match="--pretrained published takes one process"):
+        unfold(None, None)
+
+
+def test_the_background_of_the_published_network_is_black(monkeypatch, tmp_path):
+    for name in ("put_u2net", "open_u2net"):
+        monkeypatch.setattr(published_u2net, name, lambda *_, **__: None)
+    flags = SimpleNamespace(pretrained="published", variant="lite", runs_dir=str(tmp_path))
+    model = u2net.build_model(variant="lite", num_classes=2, normalize_input=True)
+    published_u2net.use_published(model, flags)
+    _, facts = load_model(flags.model)
+    assert [tuple(entry.values()) for entry in facts["classes"]] == [
+        ("background", "#000000"),
+        ("object", "#E69F00"),
+    ]

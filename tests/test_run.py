@@ -140,3 +140,65 @@ def test_a_single_epoch_has_no_estimate(clock, capsys):
 )
 def test_durations(seconds, words):
     assert run.duration(seconds) == words
+
+
+def test_a_run_does_not_go_on_with_other_pictures(begun):
+    first = begun()
+    first._lock.close()
+    same = begun()
+    assert same.folder == first.folder
+    same._lock.close()
+    same.data.identity = "2"
+    assert begun().folder != first.folder
+
+
+def test_parameters_are_all_weights_of_the_model(begun):
+    begun = begun()
+    inputs = keras.Input((2,))
+    begun.flags.dataset, begun.flags.batch_size, begun.data.counts = "dots", 4, {"test": 1}
+    begun.progress |= {"epochs": 1, "steps": 3, "seconds": 0.26, "stages": []}
+    (begun.folder / "history.csv").write_text(
+        "epoch,loss,mean_iou,val_loss,val_mean_iou\n0,1,0.5,1,0.5\n"
+    )
+    model = keras.Model(inputs, keras.layers.BatchNormalization()(keras.layers.Dense(3)(inputs)))
+    begun.report(model, scores_from_confusion(np.eye(2), ("a", "b")), "dots")
+    metrics = json.loads((begun.folder / "metrics.json").read_text())
+    assert metrics["parameters"] == 2 * 3 + 3 + 4 * 3
+
+
+def reported(begun):
+    inputs = keras.Input((2,))
+    begun.flags.dataset, begun.flags.batch_size = "dots", 4
+    begun.data.counts = {"train": 5, "validation": 2, "test": 3}
+    begun.progress |= {"epochs": 2, "steps": 3, "seconds": 0.26, "stages": [0, 1]}
+    row = "1,0.5,1,0.5\n"
+    head = "epoch,loss,mean_iou,val_loss,val_mean_iou\n"
+    (begun.folder / "history.csv").write_text(f"{head}0,{row}1,{row}")
+    scores = scores_from_confusion(np.eye(2), ("a", "b"))
+    begun.report(keras.Model(inputs, inputs), scores, "dots")
+
+
+def test_the_history_is_drawn_with_the_stages_of_the_run(begun, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(run, "plot_history", lambda *given, **more: drawn.append([*given, more]))
+    begun = begun()
+    reported(begun)
+    assert drawn == [[begun.folder / "history.csv", "dots", "mean_iou", [0, 1], {}]]
+
+
+def test_the_table_at_the_end_has_this_run_and_those_of_other_networks(begun, capsys):
+    begun = begun()
+    reported(begun)
+    assert str(begun.folder) in capsys.readouterr().out.splitlines()[-1]
+
+
+def test_the_scores_say_of_how_many_test_pictures_they_are(begun, capsys):
+    reported(begun())
+    assert "Test split, 3 pictures" in capsys.readouterr().out
+
+
+def test_the_font_has_to_have_title_and_classes(begun, monkeypatch):
+    texts = []
+    monkeypatch.setattr(run, "set_figure_font", texts.append)
+    begun()
+    assert {*texts[0]} == {*"dotsab"}

@@ -254,3 +254,37 @@ def test_a_finished_folder_holds_nothing_of_the_unfinished_run(tmp_path):
     run_folder.finish(folder, lock)
     assert [path.name for path in folder.iterdir()] == ["model.keras"]
     assert lock.closed
+
+
+def test_a_project_that_was_moved_goes_on(tmp_path):
+    found = []
+    for name in ("here", "there"):
+        (tmp_path / name).mkdir()
+        script = tmp_path / name / "script.py"
+        script.write_text("EPOCHS = 1")
+        found.append(settings(SimpleNamespace(script=str(script)), {}))
+    assert found[0] == found[1]
+    assert {"keras", "tensorflow", "numpy", "PIL", "python"} <= found[0]["versions"].keys()
+
+
+def test_the_content_is_on_the_disk_before_the_file_has_its_name(monkeypatch, tmp_path):
+    path, synced = tmp_path / "file", []
+
+    def sync(descriptor):
+        synced.append((os.fstat(descriptor).st_size, path.exists()))
+
+    monkeypatch.setattr(os, "fsync", sync)
+    write(path, lambda beside: beside.write_bytes(b"new"))
+    assert synced == [(3, False)]
+
+
+def test_every_column_of_the_table_has_what_its_head_says(capsys, tmp_path):
+    folder = tmp_path / "unet" / "a"
+    folder.mkdir(parents=True)
+    metrics = {"mean_iou": 0.5, "dataset": "x", "image_size": 128, "epochs": 3, "fit": "resize"}
+    metrics |= {"train_seconds": 60.2, "parameters": 31_049_539}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    run.print_runs(tmp_path, "x")
+    *_, head, row = capsys.readouterr().out.splitlines()
+    assert head.split()[2:] == ["fit", "px", "epochs", "seconds", "parameters", "folder"]
+    assert row.split() == ["0.500", "resize", "128", "3", "60", "31,049,539", str(folder)]

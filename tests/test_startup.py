@@ -11,6 +11,7 @@ from pathlib import Path
 
 from support.runtime import details, startup
 
+import matplotlib
 import pytest
 import tensorflow as tf
 from conftest import ROOT, environment, run_code
@@ -241,3 +242,49 @@ def test_told_to_stop_it_loses_nothing_that_was_printed():
     )
     process = run_code(code, PYTHONUNBUFFERED=None)
     assert (process.returncode, process.stdout) == (128 + signal.SIGTERM, "Epoch 1\n")
+
+
+@pytest.mark.slow
+def test_letters_that_the_terminal_does_not_know_end_nothing():
+    code = "import common; common.launch(lambda: print('\\u9053'))"
+    process = run_code(code, PYTHONIOENCODING="ascii")
+    assert (process.returncode, process.stdout) == (0, "?\n"), process.stderr
+
+
+def test_who_overwrites_is_told_that_it_begins_anew(monkeypatch):
+    def main():
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(signal, "signal", lambda *arguments: None)
+    monkeypatch.setattr(sys, "argv", ["Unet-keras.py", "--predict", "a.jpg", "--overwrite"])
+    with pytest.raises(startup.UserError, match="given again, begins anew"):
+        startup.launch(main)
+
+
+def test_who_is_alone_suspects_no_other_process(monkeypatch):
+    def main():
+        raise JaxRuntimeError("INTERNAL: a bug")
+
+    monkeypatch.delenv("KERAS_DISTRIBUTION_NUM_PROCESSES", raising=False)
+    with pytest.raises(JaxRuntimeError, match="a bug"):
+        startup._explain_errors(main, "Go on.", "")
+
+
+@pytest.mark.parametrize(("code", "status"), [(2, 2), (None, 0), ("in words", 1)])
+def test_one_of_several_processes_ends_with_the_status_of_its_error(monkeypatch, code, status):
+    ended = []
+    monkeypatch.setattr(os, "_exit", ended.append)
+    startup._exit_at_once(SystemExit(code))
+    assert ended == [status]
+
+
+def test_a_full_disk_does_not_hide_what_went_wrong(monkeypatch, tmp_path):
+    monkeypatch.setattr(details.tempfile, "gettempdir", lambda: str(tmp_path / "gone"))
+    told = details.write_details(ValueError("wrong"))
+    assert told == "no details: they could not be written"
+
+
+def test_figures_do_without_latex_whatever_a_matplotlibrc_says():
+    with matplotlib.rc_context({"text.usetex": True}):
+        startup.use_known_defaults()
+        assert not matplotlib.rcParams["text.usetex"]

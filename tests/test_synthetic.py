@@ -12,6 +12,7 @@ from support.data.synthetic import (
 )
 
 import numpy as np
+import pytest
 
 
 def pictures_of(split):
@@ -141,3 +142,17 @@ def test_a_coat_may_have_any_color_of_the_palette():
         coat = _fur(np.random.default_rng(number), x, y, 0 * x - 1, 0 * x, palette)
         seen |= {*(coat / 1.15).round(3).ravel().tolist()}  # deep inside: the light is 1.15
     assert seen == set(range(6))
+
+
+def test_the_band_lies_on_both_sides_of_the_outline(monkeypatch):
+    seen = []
+
+    def noting(rng, x, y, outline, *others):
+        seen.append(outline)
+        return _fur(rng, x, y, outline, *others)
+
+    monkeypatch.setattr(synthetic, "_fur", noting)
+    for number in range(5):
+        _, trimap = draw_animal(np.random.default_rng(number))
+        band = seen[-1][trimap[..., 0] == 3]
+        assert -band.min() == pytest.approx(band.max(), rel=0.05)

@@ -13,6 +13,7 @@ from conftest import (
     assert_rises_to_and_falls_to_zero,
     loss_and_metrics,
     mean_iou_of,
+    own_pictures,
     random_batch,
     without_training,
 )
@@ -300,3 +301,27 @@ def test_attention_does_not_depend_on_the_size_of_the_features():
     features = np.random.default_rng(0).random((1, 16, 16, 16), np.float32)
     found, larger = (scores.predict_on_batch(size * features) for size in (1, 10))
     np.testing.assert_allclose(larger, found, rtol=0.1)
+
+
+@pytest.mark.slow
+def test_main_builds_for_the_classes_of_the_data(monkeypatch, tmp_path):
+    own_pictures(tmp_path, classes=2)
+    given = ["--dataset", str(tmp_path), "--runs-dir", str(tmp_path.parent / "runs")]
+    (fit,) = without_training(monkeypatch, tmp_path, "u2net", *given).fits
+    assert {shape[-1] for shape in fit.model.output_shape} == {2}
+
+
+def test_every_halving_is_max_pooling():
+    model = u2net.build_model(variant="lite", self_attention=False)
+    kinds = [type(layer).__name__ for layer in model.layers]
+    inside = 2 * (5 + 4 + 3 + 2)  # RSU-7 to RSU-4, on the way down and up; RSU-4F has none
+    assert kinds.count("MaxPooling2D") == inside + 5
+    assert not isinstance(model.layers[-1], keras.layers.AveragePooling2D)
+    assert "AveragePooling2D" not in kinds
+
+
+def test_both_ways_from_en_4_lead_through_attention():
+    model = u2net.build_model(variant="lite", self_attention=True)
+    (gathered,) = model.get_layer("attention")._outbound_nodes
+    after = {node.operation for node in gathered.operation._outbound_nodes}
+    assert {type(one) for one in after} == {keras.layers.MaxPooling2D, keras.layers.Concatenate}

@@ -131,3 +131,11 @@ def test_main_builds_for_the_classes_of_the_data(monkeypatch, pets, tmp_path):
     own_pictures(tmp_path, classes=2)
     (fit, *_) = without_training(monkeypatch, pets, "unet", "--dataset", str(tmp_path)).fits
     assert fit.model.output_shape[-1] == 2
+
+
+def test_convolutions_begin_with_he_normal_weights():
+    model = unet.build_model(base_filters=16)
+    kernels = [one.kernel for one in model.layers if type(one) is keras.layers.Conv2D]
+    for kernel in kernels[1:-1]:  # of thousands of weights each; the last puts out scores
+        wanted = np.sqrt(2 / np.prod(kernel.shape[:3]))
+        np.testing.assert_allclose(np.std(kernel), wanted, rtol=0.1)

@@ -1,5 +1,7 @@
 """Which picture comes when: it follows from the seed and the number of the epoch alone."""
 
+from dataclasses import dataclass
+
 from support.runtime import distributed
 
 import numpy as np
@@ -8,41 +10,29 @@ import tensorflow as tf
 DRAWS = 10  # random numbers for one picture: 8 for `augment`, and 2 for where `Tiles` cuts
 
 
-def plan_epoch(count, batch_size, seed):
-    """Which picture comes when in an epoch, and the chance in its augmentation.
-
-    Args:
-        count: of the pictures. Whole batches only: each time, others are left out.
-        batch_size: pictures a step.
-        seed: integers that decide everything.
-
-    Returns:
-        int64 (steps, batch_size), numbers from 0 to count - 1, none twice, and float32
-        (steps, batch_size, DRAWS), evenly from -1 to 1.
-    """
-    rng, steps = np.random.default_rng(seed), count // batch_size
-    numbers = rng.permutation(count)[: steps * batch_size].reshape(steps, batch_size)
-    return numbers, rng.uniform(-1, 1, (steps, batch_size, DRAWS)).astype(np.float32)
-
-
+@dataclass
 class Epochs:
-    """The epochs of a training, one after the other.
+    """The epochs of a training, one after the other."""
 
-    Args:
-        count: of the pictures.
-        batch_size: pictures a step, of all processes together. Whole batches only: one shape, one
-            compiled step.
-        seed: int that decides everything.
+    count: int  # of the pictures
+    batch_size: int  # pictures a step, of all processes together; whole batches only: one shape
+    seed: int  # which decides everything
+    number: int = 0  # of the epoch that is read next. Whoever trains counts it up
 
-    Attributes:
-        number: of the epoch that is read next, from 0. Whoever trains counts it up.
-    """
+    def plan(self):
+        """Which picture comes when in an epoch, and the chance in its augmentation.
 
-    def __init__(self, count, batch_size, seed):
-        self.count, self.batch_size, self.seed, self.number = count, batch_size, seed, 0
+        Returns:
+            int64 (steps, batch_size), numbers from 0 to count - 1, none twice, and float32
+            (steps, batch_size, DRAWS), evenly from -1 to 1.
+        """
+        rng, size = np.random.default_rng((self.seed, self.number)), self.batch_size
+        steps = self.count // size
+        numbers = rng.permutation(self.count)[: steps * size].reshape(steps, size)
+        return numbers, rng.uniform(-1, 1, (steps, size, DRAWS)).astype(np.float32)
 
     def batches(self):
-        """A tf.data.Dataset with an element a step: numbers and draws, as of `plan_epoch`.
+        """A tf.data.Dataset with an element a step: numbers and draws, as of `plan`.
 
         Each process has its columns of them. The dataset asks for the epoch's number whenever it
         is iterated anew, so that `fit` can repeat it and anybody may look into it without changing
@@ -50,12 +40,11 @@ class Epochs:
         """
         steps, columns = self.count // self.batch_size, distributed.columns(self.batch_size)
 
-        def plan():
-            numbers, draws = plan_epoch(self.count, self.batch_size, (self.seed, self.number))
-            return numbers[:, columns], draws[:, columns]
+        def columns_of_plan():
+            return [part[:, columns] for part in self.plan()]
 
         def planned(_):
-            numbers, draws = tf.numpy_function(plan, [], (tf.int64, tf.float32))
+            numbers, draws = tf.numpy_function(columns_of_plan, [], (tf.int64, tf.float32))
             # The size of the batch is kept from TensorFlow: knowing it, its graph optimizer sums
             # gradients in an order that differs from process to process, and so do the last bits.
             numbers = tf.ensure_shape(numbers, (steps, None))

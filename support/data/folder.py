@@ -12,7 +12,6 @@ from support.data.folder_splits import find_splits
 from support.data.folder_summary import (
     different_palettes,
     refuse,
-    regroup,
     share_table,
     spread,
     unlearnable,
@@ -52,7 +51,7 @@ def load_folder(path):
     records = {split: [files for _, files in named] for split, named in splits.items()}
     found = [file for pairs in records.values() for *pair, _ in pairs for file in pair]
     counted = [f"{split} {len(pairs)}" for split, pairs in records.items()]
-    survey = Survey(path, classes, records, words)
+    survey = Survey(path, classes, records, [words] * bool(words))
 
     def look():
         survey.look()
@@ -106,13 +105,10 @@ def _conclude(survey, facts):
     refuse(survey.path, problems)
 
     names, ids = _meaning(survey, every, problems)
-    by_class = {
-        key: {
-            split: np.array([regroup(fact[key], ids) for fact in some])
-            for split, some in facts.items()
-        }
-        for key in ("pixels", "kept")
-    }
+    by_class = {"pixels": {}, "kept": {}}  # pixels of each class in each mask, int (masks, 256)
+    for split, some in facts.items():
+        for key, found in by_class.items():
+            found[split] = np.int64([np.bincount(ids, fact[key], 256) for fact in some])
     counts = {split: each.sum(axis=0) for split, each in by_class["pixels"].items()}
     problems += unlearnable(names, counts)
     levels = sum(fact["levels"] for fact in every)

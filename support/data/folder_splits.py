@@ -1,6 +1,5 @@
 """Which pictures of a folder train, validate and test."""
 
-import contextlib
 import hashlib
 import itertools
 import unicodedata
@@ -155,9 +154,7 @@ def _pages(pairs):
     """Pictures with each page of a stack for itself."""
     found = {}
     for name, (picture, mask, _) in pairs.items():
-        pages = 1
-        with contextlib.suppress(ValueError):  # it is told when it is decoded
-            pages = count_pages(picture)
+        pages = count_pages(picture)
         for page in range(pages) if pages > 1 else (None,):
             found[name if page is None else f"{name}/{page:05}"] = picture, mask, page
     return found

@@ -28,11 +28,6 @@ def refuse(path, problems, most=5):
     raise UserError("\n  ".join([f"{path} cannot be trained on:", *lines[:most], *more]))
 
 
-def regroup(counts, ids):
-    """Counts (256,) of a mask's values as those of the class ids (256,) that they stand for."""
-    return np.bincount(ids, counts, minlength=256).astype(np.int64)
-
-
 def unlearnable(names, counts):
     """Lines on what cannot be learned or judged, as classes are spread over the splits.
 

@@ -2,6 +2,8 @@
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from support.data import labelme
 from support.data.classes import Classes
@@ -13,28 +15,17 @@ from support.runtime.threads import map_ahead
 import keras
 
 
+@dataclass
 class Survey:
-    """What is known of a folder.
+    """What is known of a folder."""
 
-    Args:
-        path: Path.
-        classes: `Classes`.
-        records: dict from split to list of (picture, mask, page); page None is the whole file.
-        words: str, how pictures and masks found each other; may be empty.
-
-    Attributes:
-        path, classes, records: these. `look` gives every page of a stack a record of its own, and
-            names to labels.
-        words: list of str, what is remarkable.
-        values: (lowest, highest) that become 0 and 255 in pictures of more than 8 bits; or None.
-        upper_bits: whether there are pictures of which only the upper 8 of 16 bits can be read.
-        labels: set of str, of labelme.
-    """
-
-    def __init__(self, path, classes, records, words):
-        self.path, self.classes, self.records = path, classes, records
-        self.words, self.values, self.upper_bits = [words] * bool(words), None, False
-        self.labels = set()
+    path: Path
+    classes: Classes
+    records: dict  # from split to list of (picture, mask, page); page None is the whole file
+    words: list  # of str, what is remarkable
+    values: tuple | None = None  # (lowest, highest), 0 and 255 in pictures of more than 8 bits
+    upper_bits: bool = False  # whether of some pictures only the upper 8 of 16 bits can be read
+    labels: set = field(default_factory=set)  # of str, of labelme
 
     def look(self):
         """Look at every picture and mask for what none of them can say alone.
@@ -98,12 +89,9 @@ class Survey:
 def _pages(record, problems):
     """The pages of a stack that is not cut apart, each as a record; any other record alone."""
     picture, mask, page = record
-    try:
-        pages = count_pages(picture) if page is None else 1
-        if pages > 1 and pages != (others := count_pages(mask)):
-            problems.append(f"{picture}: has {pages} pages, its mask {others}")
-    except ValueError:
-        pages = 1  # it is told when it is decoded
+    pages = count_pages(picture) if page is None else 1
+    if pages > 1 and pages != (others := count_pages(mask)):
+        problems.append(f"{picture}: has {pages} pages, its mask {others}")
     return [(picture, mask, number) for number in (range(pages) if pages > 1 else (page,))]
 
 

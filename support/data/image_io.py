@@ -35,11 +35,12 @@ def picture_size(path, page=None):
 
 
 def count_pages(path):
-    """How many pages a TIFF has; 1 for every other file."""
-    if path.suffix.lower() not in (".tif", ".tiff"):
-        return 1
-    with opened(path, 0) as image:
-        return image.n_frames
+    """How many pages a TIFF has; 1 for every other file, and for one that cannot be read."""
+    pages = 1
+    if path.suffix.lower() in (".tif", ".tiff"):
+        with contextlib.suppress(ValueError), opened(path, 0) as image:  # told when it is decoded
+            pages = image.n_frames
+    return pages
 
 
 def value_range(path, page=None):

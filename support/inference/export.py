@@ -136,12 +136,8 @@ def _difference(model, path, kind, shape):
     elif kind == "litert":
         from ai_edge_litert.interpreter import Interpreter
 
-        runner = Interpreter(str(path))
-        runner.resize_tensor_input(runner.get_input_details()[0]["index"], shape)
-        runner.allocate_tensors()
-        runner.set_tensor(runner.get_input_details()[0]["index"], images)
-        runner.invoke()
-        found = runner.get_tensor(runner.get_output_details()[0]["index"])
+        runner = Interpreter(str(path)).get_signature_runner()
+        found = runner(image=images)["probabilities"]
     else:
         loaded = tf.saved_model.load(str(path))  # which owns what is called
         found = loaded.serve({"image": images})["probabilities"].numpy()

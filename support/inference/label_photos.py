@@ -72,11 +72,7 @@ def _with_mirror_image(model):
 
 
 def _label(jobs, predict_batch, preprocess, facts, keep_probabilities, problems):
-    """Label photos batch by batch, and add those that fail to `problems`.
-
-    Returns:
-        int, the number of labelled photos.
-    """
+    """Label photos batch by batch, add those that fail to `problems`, and count the others."""
     size, tiled = facts["image_size"], facts["fit"] == "tiles"
     value_range = facts.get("value_range")
     names, colors = ([entry[key] for entry in facts["classes"]] for key in ("name", "color"))
@@ -152,15 +148,7 @@ def _batches(photos):
 
 
 def _write_results(results, image, bands, names, colors, keep_probabilities):
-    """Write the files of one photo from the bands of its classes or their probabilities.
-
-    Args:
-        results: dict from kind of result to Path.
-        image: uint8 (H, W, 3).
-        bands: iterable of uint8 (h, W), class ids, or float32 (h, W, C), from top to bottom.
-        names, colors: lists of str, of the C classes.
-        keep_probabilities: whether to write these, too.
-    """
+    """Write the files of a photo from bands of its classes (h, W) or probabilities (h, W, C)."""
     ids, kept = [], []
     for band in bands:
         ids.append(band if band.ndim == 2 else band.argmax(-1).astype(np.uint8))

@@ -22,15 +22,6 @@ ON_CPU = BACKEND == "tensorflow" and not tf.config.get_visible_devices("GPU")
 JIT_COMPILE = False if ON_CPU else "auto"
 
 
-def optimize_for_cpu():
-    """On a CPU, keep TensorFlow from rewriting its graphs.
-
-    It takes seconds, a fifth of U2-Net's first step, and gains nothing.
-    """
-    if ON_CPU:
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
-
-
 @functools.cache
 def accelerators():
     """The GPUs and TPUs in this process's reach: list of (name, capability).

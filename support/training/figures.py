@@ -77,7 +77,9 @@ def plot_attention(path, attention, model, data, rows=5):
         row[0].set_title("picture", fontsize=9)
         for axis, name, position in zip(row[1:], names, sure.argmax(0), strict=False):
             y, x = np.divmod(position, grid)
-            axis.imshow(image * (0.15 + 0.85 * _light(looks[y, x], side)))
+            light = ops.image.resize(looks[y, x, ..., None], (side, side), interpolation="bicubic")
+            light = np.clip(ops.convert_to_numpy(light) / looks[y, x].max(), 0, 1)
+            axis.imshow(image * (0.15 + 0.85 * light))
             axis.plot(
                 (x + 0.5) * cell, (y + 0.5) * cell, "o", color="cyan", markeredgecolor="black"
             )
@@ -86,9 +88,3 @@ def plot_attention(path, attention, model, data, rows=5):
             axis.axis("off")
     figure.suptitle(f"Self-attention on {data.title}: what the marked position looks at is lit")
     write(path, figure.savefig)
-
-
-def _light(look, side):
-    """Shares of attention (Q, Q) as light from 0 to 1, (side, side, 1), smooth as a photograph."""
-    light = ops.image.resize(look[..., None], (side, side), interpolation="bicubic")
-    return np.clip(ops.convert_to_numpy(light) / look.max(), 0, 1)
