@@ -63,11 +63,11 @@ def test_a_backend_that_is_not_there_is_told(backend, before, told):
 def test_tensorflow_computes_with_onednn_on_any_x86_unless_told_otherwise(given, used):
     """Only processors with AVX-512 for networks have it from TensorFlow itself."""
     code = (
-        "import common; from tensorflow.python.util import _pywrap_util_port as port; "
-        "print(port.IsMklEnabled())"
+        "import os, common; from tensorflow.python.util import _pywrap_util_port as port; "
+        "print(port.IsMklEnabled(), os.environ['TF_ENABLE_ONEDNN_OPTS'])"
     )
     process = run_code(code, TF_ENABLE_ONEDNN_OPTS=given)
-    assert process.stdout.split() == [str(used)], process.stderr
+    assert process.stdout.split() == [str(used), str(int(used))], process.stderr
 
 
 @pytest.mark.slow
