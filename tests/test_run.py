@@ -62,21 +62,6 @@ def test_the_model_that_is_kept_knows_what_it_takes_to_use_it(begun):
         np.testing.assert_allclose(one(images), wanted, rtol=1e-5)
 
 
-def test_pictures_a_second_are_those_of_the_unrounded_seconds(begun):
-    begun = begun()
-    inputs = keras.Input((2,))
-    begun.flags.dataset, begun.flags.batch_size, begun.data.counts = "dots", 4, {"test": 1}
-    begun.progress |= {"epochs": 1, "steps": 3, "seconds": 0.26, "stages": []}
-    (begun.folder / "history.csv").write_text(
-        "epoch,loss,mean_iou,val_loss,val_mean_iou\n0,1,0.5,1,0.5\n"
-    )
-    scores = scores_from_confusion(np.eye(2), ("a", "b"))
-    begun.report(keras.Model(inputs, inputs), scores, "dots")
-    metrics = json.loads((begun.folder / "metrics.json").read_text())
-    assert metrics["train_seconds"] == 0.3
-    assert metrics["images_per_second"] == 46.15  # 12 in 0.26
-
-
 def test_processes_with_other_settings_train_nothing_together(begun, monkeypatch):
     monkeypatch.setattr(distributed, "broadcast", lambda content: b'{"data": "other"}')
     with pytest.raises(SystemExit, match="differs from process 0"):
@@ -152,48 +137,47 @@ def test_a_run_does_not_go_on_with_other_pictures(begun):
     assert begun().folder != first.folder
 
 
-def test_parameters_are_all_weights_of_the_model(begun):
-    begun = begun()
-    inputs = keras.Input((2,))
-    begun.flags.dataset, begun.flags.batch_size, begun.data.counts = "dots", 4, {"test": 1}
-    begun.progress |= {"epochs": 1, "steps": 3, "seconds": 0.26, "stages": []}
-    (begun.folder / "history.csv").write_text(
-        "epoch,loss,mean_iou,val_loss,val_mean_iou\n0,1,0.5,1,0.5\n"
-    )
-    model = keras.Model(inputs, keras.layers.BatchNormalization()(keras.layers.Dense(3)(inputs)))
-    begun.report(model, scores_from_confusion(np.eye(2), ("a", "b")), "dots")
-    metrics = json.loads((begun.folder / "metrics.json").read_text())
+@pytest.fixture
+def report(begun):
+    """A function that ends a run of two stages; what it has printed and written is the run's."""
+
+    def end():
+        ended = begun()
+        ended.flags.dataset, ended.flags.batch_size = "dots", 4
+        ended.data.counts = {"train": 5, "validation": 2, "test": 3}
+        ended.progress |= {"epochs": 2, "steps": 3, "seconds": 0.26, "stages": [0, 1]}
+        row = "1,0.5,1,0.5\n"
+        head = "epoch,loss,mean_iou,val_loss,val_mean_iou\n"
+        (ended.folder / "history.csv").write_text(f"{head}0,{row}1,{row}")
+        inputs = keras.Input((2,))
+        outputs = keras.layers.BatchNormalization()(keras.layers.Dense(3)(inputs))
+        scores = scores_from_confusion(np.eye(2), ("a", "b"))
+        ended.report(keras.Model(inputs, outputs), scores, "dots")
+        return ended
+
+    return end
+
+
+def test_the_metrics_count_all_weights_and_unrounded_seconds(report):
+    metrics = json.loads((report().folder / "metrics.json").read_text())
     assert metrics["parameters"] == 2 * 3 + 3 + 4 * 3
+    assert metrics["train_seconds"] == 0.3
+    assert metrics["images_per_second"] == 46.15  # 12 in 0.26
 
 
-def reported(begun):
-    inputs = keras.Input((2,))
-    begun.flags.dataset, begun.flags.batch_size = "dots", 4
-    begun.data.counts = {"train": 5, "validation": 2, "test": 3}
-    begun.progress |= {"epochs": 2, "steps": 3, "seconds": 0.26, "stages": [0, 1]}
-    row = "1,0.5,1,0.5\n"
-    head = "epoch,loss,mean_iou,val_loss,val_mean_iou\n"
-    (begun.folder / "history.csv").write_text(f"{head}0,{row}1,{row}")
-    scores = scores_from_confusion(np.eye(2), ("a", "b"))
-    begun.report(keras.Model(inputs, inputs), scores, "dots")
-
-
-def test_the_history_is_drawn_with_the_stages_of_the_run(begun, monkeypatch):
+def test_the_history_is_drawn_with_the_stages_of_the_run(report, monkeypatch):
     drawn = []
-    monkeypatch.setattr(run, "plot_history", lambda *given, **more: drawn.append([*given, more]))
-    begun = begun()
-    reported(begun)
-    assert drawn == [[begun.folder / "history.csv", "dots", "mean_iou", [0, 1], {}]]
+    monkeypatch.setattr(run, "plot_history", lambda *given: drawn.append(given))
+    assert drawn == [(report().folder / "history.csv", "dots", "mean_iou", [0, 1])]
 
 
-def test_the_table_at_the_end_has_this_run_and_those_of_other_networks(begun, capsys):
-    begun = begun()
-    reported(begun)
-    assert str(begun.folder) in capsys.readouterr().out.splitlines()[-1]
+def test_the_table_at_the_end_has_this_run_and_those_of_other_networks(report, capsys):
+    ended = report()
+    assert str(ended.folder) in capsys.readouterr().out.splitlines()[-1]
 
 
-def test_the_scores_say_of_how_many_test_pictures_they_are(begun, capsys):
-    reported(begun())
+def test_the_scores_say_of_how_many_test_pictures_they_are(report, capsys):
+    report()
     assert "Test split, 3 pictures" in capsys.readouterr().out
 
 
