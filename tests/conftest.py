@@ -256,7 +256,8 @@ def without_training(monkeypatch, pets, network, *more):
     monkeypatch.setattr(common, "finish", finish)
     monkeypatch.setattr(keras.Model, "fit", fit)
     script, flags = NETWORKS[network]
-    monkeypatch.setattr("sys.argv", [script, "--data-dir", str(pets), *SMALL, *flags, *more])
+    folders = ["--data-dir", str(pets), "--runs-dir", f"{pets}-runs"]
+    monkeypatch.setattr("sys.argv", [script, *folders, *SMALL, *flags, *more])
     main_of(script)()
     return left
 
