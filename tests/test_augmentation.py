@@ -86,16 +86,12 @@ def test_each_of_the_five_draws_changes_one_thing():
 def test_each_of_the_three_draws_changes_one_thing_about_colors():
     """Contrast about the mean colors (150, 100, 50), saturation about gray, brightness for all."""
     images = np.uint8([[[(200, 100, 50), (100, 100, 50)]]])
-    contrast, saturation, brightness = (
-        [np.array(images[0, 0]) @ part[0] + more[0]]
-        for part, more in (
-            (matrix.numpy(), offset.numpy())
-            for matrix, offset in (
-                random_colors(one[None], images, 1.0) for one in np.eye(3, dtype=np.float32)
-            )
-        )
-    )
-    np.testing.assert_allclose(contrast, [[(220, 100, 50), (80, 100, 50)]], atol=1e-3)
-    gray = images[0, 0] @ [[0.299], [0.587], [0.114]]
-    np.testing.assert_allclose(saturation, [gray + 1.4 * (images[0, 0] - gray)], atol=1e-3)
-    np.testing.assert_allclose(brightness, [images[0, 0] + 51.0], atol=1e-3)
+    pixels, found = images[0, 0], []
+    for one in np.eye(3, dtype=np.float32):
+        matrix, offset = (part.numpy()[0] for part in random_colors(one[None], images, 1.0))
+        found.append(pixels @ matrix + offset)
+    contrast, saturation, brightness = found
+    np.testing.assert_allclose(contrast, [(220, 100, 50), (80, 100, 50)], atol=1e-3)
+    gray = pixels @ [[0.299], [0.587], [0.114]]
+    np.testing.assert_allclose(saturation, gray + 1.4 * (pixels - gray), atol=1e-3)
+    np.testing.assert_allclose(brightness, pixels + 51.0, atol=1e-3)

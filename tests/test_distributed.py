@@ -307,6 +307,12 @@ def test_void_pictures_do_not_change_the_loss():
     assert found == pytest.approx(wanted, rel=1e-5)
 
 
+def set_variables(monkeypatch, **given):
+    """Tell this process who it is, as a launcher would."""
+    for name, value in given.items():
+        monkeypatch.setenv(f"KERAS_DISTRIBUTION_{name}", value)
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [
@@ -346,8 +352,7 @@ def test_void_pictures_do_not_change_the_loss():
     ],
 )
 def test_wrong_settings_are_told(monkeypatch, given, told):
-    for name, value in given.items():
-        monkeypatch.setenv(f"KERAS_DISTRIBUTION_{name}", value)
+    set_variables(monkeypatch, **given)
     with pytest.raises(SystemExit, match=told):
         distributed.initialize(SimpleNamespace())
 
@@ -384,9 +389,7 @@ def test_a_backend_that_uses_one_of_several_gpus_says_so(monkeypatch):
 
 
 def test_of_the_addresses_of_all_processes_the_first_counts(monkeypatch):
-    given = {"JOB_ADDRESSES": "a:1234, b:5678", "NUM_PROCESSES": "2", "PROCESS_ID": "1"}
-    for name, value in given.items():
-        monkeypatch.setenv(f"KERAS_DISTRIBUTION_{name}", value)
+    set_variables(monkeypatch, JOB_ADDRESSES="a:1234, b:5678", NUM_PROCESSES="2", PROCESS_ID="1")
     monkeypatch.setattr(distributed, "BACKEND", "jax")
     assert distributed._read_environment() == ("a:1234", 2, 1)
 
@@ -399,9 +402,7 @@ def test_paths_may_differ_from_machine_to_machine(monkeypatch):
 
 
 def test_a_single_process_of_a_launcher_takes_any_backend(monkeypatch):
-    given = {"JOB_ADDRESSES": "here:1234", "NUM_PROCESSES": "1", "PROCESS_ID": "0"}
-    for name, value in given.items():
-        monkeypatch.setenv(f"KERAS_DISTRIBUTION_{name}", value)
+    set_variables(monkeypatch, JOB_ADDRESSES="here:1234", NUM_PROCESSES="1", PROCESS_ID="0")
     distributed.initialize(SimpleNamespace())
     assert distributed.process_count() == 1
 

@@ -34,6 +34,13 @@ def files(count, picture, mask, content=IDS):
     }
 
 
+def resized(tmp_path, size):
+    """What `load_data` needs to train on the folder `own`."""
+    flags = SimpleNamespace(dataset=str(tmp_path / "own"), runs_dir=str(tmp_path), image_size=size)
+    vars(flags).update(fit="resize", batch_size=2, seed=1, augmentation=0.0, data_dir=None)
+    return flags
+
+
 def told_of(folder, capsys):
     loaded = load(folder)
     out = capsys.readouterr().out
@@ -544,9 +551,7 @@ def test_the_data_of_a_training_knows_the_scale_of_its_pictures(tmp_path):
         values = np.full((4, 6), 10 * number, np.int32)
         pair = {f"own/images/{number}.tif": encoded(values, "TIFF")}
         write(tmp_path, pair | {f"own/masks/{number}.png": encoded(IDS)})
-    flags = SimpleNamespace(dataset=str(tmp_path / "own"), runs_dir=str(tmp_path), image_size=16)
-    vars(flags).update(fit="resize", batch_size=2, seed=1, augmentation=0.0, data_dir=None)
-    assert [*common.load_data(flags).value_range] == [0, 110]
+    assert [*common.load_data(resized(tmp_path, 16)).value_range] == [0, 110]
 
 
 def test_pictures_of_one_value_are_refused(tmp_path):
@@ -578,9 +583,7 @@ def test_a_class_that_resizing_loses_is_named(tmp_path, capsys):
     mask = np.zeros((512, 512), np.uint8)
     mask[200:203, 300:303] = 1
     draw(tmp_path / "own", 12, mask)
-    flags = SimpleNamespace(dataset=str(tmp_path / "own"), runs_dir=str(tmp_path), image_size=64)
-    vars(flags).update(fit="resize", batch_size=2, seed=1, augmentation=0.0, data_dir=None)
-    common.load_data(flags)
+    common.load_data(resized(tmp_path, 64))
     out = capsys.readouterr().out
     left = int(out.split("class 1 is in 12 masks, after resizing in ")[1].split(":")[0])
     assert left < 6
@@ -606,6 +609,13 @@ def polygon(label, *points, kind="polygon"):
 def labelme(*shapes):
     content = {"shapes": [*shapes], "imageWidth": 6, "imageHeight": 4, "imagePath": "x.png"}
     return json.dumps(content).encode()
+
+
+def draw_polygon(path, shape, classes):
+    """Nine pictures with the same shape in labelme's JSON beside each, and a classes.txt."""
+    contents = {f"{number}.png": gray(number) for number in range(9)}
+    contents |= {f"{number}.json": labelme(shape) for number in range(9)}
+    return write(path, contents | {"classes.txt": classes})
 
 
 @pytest.mark.parametrize("pattern", ["{}.json", "images/{}.json", "masks/{}.json"])
@@ -721,10 +731,8 @@ def test_json_that_is_not_quite_that_of_labelme_is_named(tmp_path, changes):
 
 
 def test_a_background_that_is_named_is_there_once(tmp_path):
-    shape = polygon("dog", [1, 1], [2, 1], [2, 2], [1, 2])
-    for number in range(12):
-        write(tmp_path, {f"{number}.png": gray(number), f"{number}.json": labelme(shape)})
-    loaded = load(write(tmp_path, {"classes.txt": b"dog\nbackground\n"}))
+    dog = polygon("dog", [1, 1], [2, 1], [2, 2], [1, 2])
+    loaded = load(draw_polygon(tmp_path, dog, b"dog\nbackground\n"))
     assert loaded.class_names == ("dog", "background")
     wanted = [[1] * 6, [1, 0, 0, 1, 1, 1], [1, 0, 0, 1, 1, 1], [1] * 6]
     assert all((mask == wanted).all() for mask in all_masks(loaded).values())
@@ -773,11 +781,8 @@ def test_a_dark_png_hides_no_tiffs_of_which_little_can_be_read(tmp_path):
 
 
 def test_labelmes_own_word_for_background_makes_no_class_of_its_own(tmp_path):
-    content = {"classes.txt": b"_background_\ncat\n"}
-    for number in range(9):
-        cat = polygon("cat", [1, 1], [3, 1], [3, 3])
-        content |= {f"{number}.png": gray(number), f"{number}.json": labelme(cat)}
-    data = load(write(tmp_path, content))
+    cat = polygon("cat", [1, 1], [3, 1], [3, 3])
+    data = load(draw_polygon(tmp_path, cat, b"_background_\ncat\n"))
     assert tuple(data.class_names) == ("background", "cat")
     assert {*np.unique([*masks_by_number(data)["train"].values()])} == {0, 1}
     write(tmp_path, {"classes.txt": b"_background_\nbackground\ncat\n"})
@@ -851,12 +856,12 @@ def test_a_class_that_resizing_loses_in_most_masks_is_named(tmp_path, capsys, la
     masks[:, 200:203, 300:303] = 1
     masks[:large, 100:300, 100:300] = 1
     for number, mask in enumerate(masks):
-        draw(tmp_path / "own", 1, mask, first=number)
-        for kind in ("images", "masks"):
-            (tmp_path / "own" / kind / "00.png").rename(tmp_path / "own" / kind / f"a{number}.png")
-    flags = SimpleNamespace(dataset=str(tmp_path / "own"), runs_dir=str(tmp_path), image_size=64)
-    vars(flags).update(fit="resize", batch_size=2, seed=1, augmentation=0.0, data_dir=None)
-    common.load_data(flags)
+        pair = {
+            f"images/{number}.png": gray(number, mask.shape),
+            f"masks/{number}.png": encoded(mask),
+        }
+        write(tmp_path / "own", pair)
+    common.load_data(resized(tmp_path, 64))
     words = f"class 1 is in 12 masks, after resizing in {large}: it is too small"
     assert (words in capsys.readouterr().out) == told
 
@@ -906,9 +911,7 @@ def test_gifs_may_number_their_grays_in_any_order(tmp_path):
 
 def test_classes_of_polygons_keep_their_colors_where_background_is_named(tmp_path):
     dog = polygon("dog", [1, 1], [2, 1], [2, 2], [1, 2])
-    for number in range(9):
-        write(tmp_path, {f"{number}.png": gray(number), f"{number}.json": labelme(dog)})
-    loaded = load(write(tmp_path, {"classes.txt": b"background 9 9 9\ndog 255 0 0\n"}))
+    loaded = load(draw_polygon(tmp_path, dog, b"background 9 9 9\ndog 255 0 0\n"))
     assert loaded.class_names == ("background", "dog")
     assert loaded.class_colors == ("#090909", "#FF0000")
 
