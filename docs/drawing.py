@@ -134,6 +134,18 @@ class Drawing:
         save(self.axes.figure, path, Bbox(edge.get_points() / 72))
 
 
+def plain_axis(figure, across, up):
+    """The only axis of a figure, with two edges and what they mean, in the reader's color."""
+    axis = figure.subplots()
+    axis.set_xlabel(across, color=INK)
+    axis.set_ylabel(up, color=INK)
+    axis.tick_params(colors=INK)
+    for spine in axis.spines.values():
+        spine.set_color(INK)
+    axis.spines[["top", "right"]].set_visible(False)
+    return axis
+
+
 def save(figure, path, edge="tight"):
     """Write an SVG whose text stays text, in the reader's color for it, and without a date.
 

@@ -11,7 +11,7 @@ import json
 import sys
 from pathlib import Path
 
-from drawing import DECODER, ENCODER, INK, SKIP, save
+from drawing import DECODER, ENCODER, INK, SKIP, plain_axis, save
 from matplotlib.figure import Figure
 
 NAMES = {"fcn": "FCN", "unet": "U-Net", "u2net": "U2-Net"}
@@ -41,18 +41,12 @@ def draw(folders):
     if len(datasets) > 1:
         sys.exit(f"These runs are on different data: {', '.join(sorted(datasets))}")
     figure = Figure(figsize=(9, 4), layout="constrained")
-    axis = figure.subplots()
+    axis = plain_axis(figure, "epoch", "mean IoU")
     for folder, color in zip(folders, COLORS, strict=False):
         name, training, validation = read_run(folder)
         epochs = range(1, len(training) + 1)
         axis.plot(epochs, validation, color=color, lw=2.2, label=name)
         axis.plot(epochs, training, color=color, lw=1.2, ls="--", label=f"{name}, training")
-    axis.set_xlabel("epoch", color=INK)
-    axis.set_ylabel("mean IoU", color=INK)
-    axis.tick_params(colors=INK)
-    for spine in axis.spines.values():
-        spine.set_color(INK)
-    axis.spines[["top", "right"]].set_visible(False)
     axis.legend(frameon=False, labelcolor=INK, ncols=2, loc="lower right")
     return figure
 

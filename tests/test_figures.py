@@ -15,6 +15,7 @@ sys.path.insert(0, str(ROOT / "docs"))
 
 import draw_figures
 import drawing
+import few_pictures
 import learning_curves
 
 u2net = importlib.import_module("U2Net-keras")
@@ -169,6 +170,21 @@ def test_learning_curves_show_what_the_runs_have_left(tmp_path):
     drawing.save(figure, tmp_path / "curves.svg")
     assert {*lines, "epoch", "mean IoU"} < {*texts_of(tmp_path / "curves.svg")}
     assert drawing.INK not in (tmp_path / "curves.svg").read_text()
+
+
+def test_scores_by_number_of_pictures_are_those_of_the_table(tmp_path):
+    """What is committed is of today's text, and its points are the cells of a table."""
+    rows = ["| 270 | 0.7 (8 epochs) | 0.65 |", "| 60 | 0.6 (20) | 0.5 |", "", "| 9 | 0.1 | 0.2 |"]
+    table = ["| other |", "", "| training pictures | one, a | two |", "| --- | --- | --- |", *rows]
+    figure = few_pictures.draw("\n".join(table))
+    lines = {line.get_label(): line.get_xydata().tolist() for line in figure.axes[0].lines}
+    assert lines == {"one, a": [[270, 0.7], [60, 0.6]], "two": [[270, 0.65], [60, 0.5]]}
+
+    text = (few_pictures.DOCS / "results.md").read_text(encoding="utf-8")
+    drawing.save(few_pictures.draw(text), tmp_path / "anew.svg")
+    anew, committed = (path.read_bytes() for path in (tmp_path / "anew.svg", few_pictures.OUTPUT))
+    if matplotlib_of(tmp_path / "anew.svg") == matplotlib_of(few_pictures.OUTPUT):
+        assert anew == committed, "run python docs/few_pictures.py"
 
 
 def test_learning_curves_of_unlike_data_are_not_drawn_together(tmp_path):
