@@ -13,12 +13,13 @@ from support.data.batches import Epochs, filled_batches, look_up, own_batches
 from support.data.classes import palette
 from support.data.dataset import Records, Source, Split, stamp_of
 from support.data.folder import load_folder
-from support.data.image_io import VOID, read_image
+from support.data.image_io import VOID
 from support.data.prepared import prepare
 from support.data.synthetic import load_synthetic
 from support.data.tiles import Tiles
-from support.inference.commands import use_model
 from support.inference.evaluation import class_iou, evaluate, predict_classes
+from support.inference.export import export_model
+from support.inference.label_photos import label_photos
 from support.inference.model_file import in_float32
 from support.inference.overlay import lay_over, legend
 from support.runtime import distributed, network
@@ -288,18 +289,17 @@ def finish(run, model, attention=None):
             weights. Of several outputs only the first counts.
         attention: the model's tensor of attention scores, which `plot_attention` draws, if any.
     """
-    data, trained, model = run.data, model, run.keep(model)
-    if attention is not None:
-        attention = in_float32(keras.Model(trained.input, attention))
-    confusion, ious = evaluate(model, data.test, len(data.class_names), data.tile)
+    data, kept = run.data, run.keep(model)
+    confusion, ious = evaluate(kept, data.test, len(data.class_names), data.tile)
     scores = scores_from_confusion(distributed.all_reduce_sum(confusion), data.class_names)
     if not distributed.is_main_process():
         return
     title = f"{model.name} on {data.title}"
-    plot_predictions(run.folder / "predictions.png", model, data, ious, title)
+    plot_predictions(run.folder / "predictions.png", kept, data, ious, title)
     if attention is not None:
-        plot_attention(run.folder / "attention.png", attention, model, data)
-    run.report(model, scores, title)
+        attention = in_float32(keras.Model(model.input, attention))
+        plot_attention(run.folder / "attention.png", attention, kept, data)
+    run.report(kept, scores, title)
 
 
 # --- Pictures ---------------------------------------------------------------------------------
@@ -350,11 +350,8 @@ def plot_predictions(path, model, data, ious, title, rows=6):
 
 def use_trained_model(network, flags):
     """Do what `--predict` or `--export` asks for, if either is given; return whether one was."""
-
-    def preprocess(photo, size, value_range):
-        image = read_image(photo, size, values=value_range)
-        if size:
-            image, _ = resize(image, image[..., :1], size)
-        return normalize(image, None)[0].numpy()
-
-    return use_model(network, flags, preprocess)
+    if flags.predict:
+        label_photos(network, flags, resize, normalize)
+    if flags.export:
+        export_model(network, flags)
+    return bool(flags.predict or flags.export)

@@ -78,7 +78,7 @@ def training_step(model, size, batch_size):
 
 
 def measure_in_turn(functions, rounds):
-    """Seconds of each of several functions, by name: a drifting machine is fair to all."""
+    """Median seconds of each of several functions, by name: a drifting machine is fair to all."""
     seconds = {name: [] for name in functions}
     for function in functions.values():
         for _ in range(2):  # compile, then warm up
@@ -88,7 +88,7 @@ def measure_in_turn(functions, rounds):
             begin = time.perf_counter()
             function()
             seconds[name].append(time.perf_counter() - begin)
-    return seconds
+    return {name: statistics.median(some) for name, some in seconds.items()}
 
 
 # --- share ------------------------------------------------------------------------------------
@@ -163,22 +163,18 @@ def share(flags):
     for name in flags.only:
         model = NETWORKS[name](flags.image_size)
         shapes = input_shapes(model, flags.image_size, flags.batch_size)
-        bare, counts, flop = {}, {}, 0.0
+        functions, flops, keys = {}, {}, []  # what is alike is measured once
         for layer, behind, trained in convolutions(model):
             key = (shapes[layer.name], layer.kernel.shape, layer.strides, layer.dilation_rate)
             key = (type(layer), *key, behind, trained)
-            counts[key] = counts.get(key, 0) + 1
-            if key not in bare:
-                bare[key] = bare_convolution(layer, shapes[layer.name], behind, trained)
-            flop += bare[key][1]
-        functions = {key: function for key, (function, _) in bare.items()}
+            keys.append(key)
+            if key not in functions:
+                bare = bare_convolution(layer, shapes[layer.name], behind, trained)
+                functions[key], flops[key] = bare
         functions["step"] = training_step(model, flags.image_size, flags.batch_size)
-        seconds = {
-            key: statistics.median(some)
-            for key, some in measure_in_turn(functions, flags.rounds).items()
-        }
-        step = seconds.pop("step")
-        limit = sum(counts[key] * one for key, one in seconds.items())
+        seconds = measure_in_turn(functions, flags.rounds)
+        step, flop = seconds["step"], sum(flops[key] for key in keys)
+        limit = sum(seconds[key] for key in keys)
         rows.append(
             {
                 "network": name,
@@ -213,12 +209,12 @@ def pipeline(flags):
         for _ in data.train:
             pass
 
-    seconds = statistics.median(measure_in_turn({"": epoch}, flags.rounds)[""])
+    seconds = measure_in_turn({"": epoch}, flags.rounds)[""]
     pictures = len(data.train) * flags.batch_size
     rows.append({"what": "augment, from the prepared file", "pictures/s": pictures / seconds})
     for name in flags.only:
         step = training_step(NETWORKS[name](flags.image_size), flags.image_size, flags.batch_size)
-        seconds = statistics.median(measure_in_turn({"": step}, flags.rounds)[""])
+        seconds = measure_in_turn({"": step}, flags.rounds)[""]
         rows.append({"what": f"{name} takes", "pictures/s": flags.batch_size / seconds})
         keras.backend.clear_session()
     return rows
@@ -241,7 +237,7 @@ def growth(flags):
             size, batch, filters = (base | {what: value}).values()
             functions[value] = training_step(unet(size, base_filters=filters), size, batch)
         for value, seconds in measure_in_turn(functions, flags.rounds).items():
-            rows.append({"by": what, "value": value, "step, s": statistics.median(seconds)})
+            rows.append({"by": what, "value": value, "step, s": seconds})
     return rows
 
 
@@ -266,8 +262,8 @@ def folded(flags):
             way: functools.partial(one.predict_on_batch, images) for way, one in models.items()
         }
         seconds = measure_in_turn(labelling, flags.rounds)
-        median = {way: statistics.median(times) / len(images) for way, times in seconds.items()}
-        rows.append({"network": name, **median, "ratio": median["folded"] / median["as it is"]})
+        photo = {way: one / len(images) for way, one in seconds.items()}
+        rows.append({"network": name, **photo, "ratio": photo["folded"] / photo["as it is"]})
     return rows
 
 
@@ -312,16 +308,8 @@ def first_step(script, more, flags):
         options = {"dataset": flags.dataset, "data-dir": flags.data_dir, "runs-dir": runs}
         options |= {"image-size": flags.image_size, "batch-size": flags.batch_size}
         given = [f"--{name}={value}" for name, value in options.items()]
-        command = [
-            sys.executable,
-            "-c",
-            STARTUP,
-            str(time.time()),
-            str(ROOT),
-            script,
-            *given,
-            *more,
-        ]
+        command = [sys.executable, "-c", STARTUP, str(time.time()), str(ROOT)]
+        command += [script, *given, *more]
         out = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     phases = [line.split(";")[1:] for line in out.splitlines() if line.startswith("PHASE")]
     return {name: float(seconds) for name, seconds in phases}
@@ -352,19 +340,15 @@ def startup(flags):
 
 
 def print_table(rows):
-    """Rows, which are dicts, as a table; a column for each key."""
-    columns = list(dict.fromkeys(key for row in rows for key in row))
+    """Rows, which are dicts of the same keys, as a table; a column for each key."""
 
     def text(value):
-        return (
-            f"{value:,.3g}"
-            if isinstance(value, float) and abs(value) < 1000
-            else f"{value:,.0f}"
-            if isinstance(value, int | float)
-            else str(value)
-        )
+        if isinstance(value, str):
+            return value
+        is_small = isinstance(value, float) and abs(value) < 1000
+        return f"{value:,.3g}" if is_small else f"{value:,.0f}"
 
-    table = [columns, *([text(row.get(key, "")) for key in columns] for row in rows)]
+    table = [[*rows[0]], *([*map(text, row.values())] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for line in table:
         print("  ".join(value.rjust(width) for value, width in zip(line, widths, strict=True)))
@@ -372,21 +356,14 @@ def print_table(rows):
 
 def plot(path, title, rows):
     """A bar for each row, a panel for each column of numbers."""
-    numbers = [
-        key
-        for key in dict.fromkeys(k for row in rows for k in row)
-        if key != "value" and any(isinstance(row.get(key), float) for row in rows)
+    numbers = [key for key, value in rows[0].items() if isinstance(value, float)]
+    labels = [
+        " ".join(str(row[key]) for key in row if key not in (*numbers, "parameters"))
+        for row in rows
     ]
     figure = Figure(figsize=(3.2 * len(numbers), 1.2 + 0.4 * len(rows)), layout="constrained")
     for axis, key in zip(figure.subplots(1, len(numbers), squeeze=False)[0], numbers, strict=True):
-        some = [row for row in rows if key in row]
-        labels = [
-            " ".join(
-                str(row[k]) for k in row if not isinstance(row[k], float) and k != "parameters"
-            )
-            for row in some
-        ]
-        axis.barh(labels, [row[key] for row in some], color="#0072B2")
+        axis.barh(labels, [row[key] for row in rows], color="#0072B2")
         axis.invert_yaxis()
         axis.set_title(key)
     figure.suptitle(title)

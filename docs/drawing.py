@@ -140,8 +140,7 @@ def plain_axis(figure, across, up):
     axis.set_xlabel(across, color=INK)
     axis.set_ylabel(up, color=INK)
     axis.tick_params(colors=INK)
-    for spine in axis.spines.values():
-        spine.set_color(INK)
+    axis.spines[:].set_color(INK)
     axis.spines[["top", "right"]].set_visible(False)
     return axis
 

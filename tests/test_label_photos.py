@@ -353,6 +353,10 @@ def test_probabilities_of_an_earlier_mask_go_with_it(predict):
     predict("one.png", probabilities=True)
     predict("one.png", overwrite=True)
     assert files_in() == results("one")
+    predict("one.png", overwrite=True, probabilities=True)
+    Path("out/one-mask.png").unlink()  # as if it had been cut short before the mask
+    predict("one.png")
+    assert files_in() == results("one")
 
 
 def test_what_is_there_is_left_alone_unless_told_otherwise(predict):

@@ -36,7 +36,10 @@ def test_class_names_may_be_chinese(monkeypatch, capsys):
         assert capsys.readouterr().out == ""
     monkeypatch.setattr(overlay, "_EAST_ASIAN", ())
     overlay.east_asian_font.cache_clear()
-    assert overlay.overlay_font(["\u9053"], 20).size == 20
+    letters = overlay.overlay_font(["\u00e9\u00df\u0416\u03b1"], 20)
+    for letter in "\u00e9\u00df\u0416\u03b1":  # a letter without a glyph would be a box
+        assert bytes(letters.getmask(letter)) != bytes(letters.getmask("\ufffe"))
+    assert letters.size == 20
     overlay.east_asian_font.cache_clear()
 
 

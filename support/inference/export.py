@@ -37,6 +37,7 @@ def export_model(network, flags):
         UserError: there is no model, a package is missing, the file is there already, or what was
             exported does not give Keras' probabilities; it is removed then.
     """
+    path = find_model(network, flags)
     kind, name, needed, _ = FORMATS[flags.export]
     if BACKEND != "tensorflow":
         raise UserError(f"--export takes Keras on TensorFlow, this is Keras on {BACKEND}")
@@ -45,7 +46,6 @@ def export_model(network, flags):
             f"--export {flags.export} needs {' and '.join(missing)}: "
             f"pip install {' '.join(missing)}"
         )
-    path = find_model(network, flags)
     target = path.with_name(name)
     if target.exists():
         raise UserError(f"{target} is there already: move or delete it first")

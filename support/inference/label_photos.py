@@ -25,16 +25,14 @@ _BATCH_PIXELS = 30_000_000  # unless they are large
 _JPEG_SIDE = 65_500  # libjpeg writes no larger one
 
 
-def label_photos(network, flags, preprocess):
+def label_photos(network, flags, resize, normalize):
     """Write a mask and an overlay for each photo.
 
     Args:
         network: str, whose newest finished run is used if `flags.model` names none.
         flags: Namespace with `predict` (list of files, folders and patterns), `model`, `output`,
             `probabilities`, `mirrored`, `overwrite` and `runs_dir`.
-        preprocess: callable from the path of a photo, the side S of a square and the model's
-            `value_range` to float32 (S, S, 3) in [0, 1], as in training; or to (H, W, 3), if given
-            None as the side.
+        resize, normalize: those of `common`, so that the network sees what it saw in training.
 
     Raises:
         UserError: there is no model or no room; or, after all others are done, a photo that
@@ -43,22 +41,21 @@ def label_photos(network, flags, preprocess):
     path = find_model(network, flags)
     print(f"Model: {path}")
     model, facts = load_model(path)
-    output, problems = Path(os.path.expanduser(flags.output)), []
+    output, problems, failed = Path(os.path.expanduser(flags.output)), [], []
     photos = find_photos(flags.predict, output, problems)
     jobs = plan_jobs(photos, output, flags.overwrite, problems)
-    labelled = 0
     try:
         output.mkdir(parents=True, exist_ok=True)
         if jobs:
             model = fold_batch_norm(model)
             model.compile(jit_compile=JIT_COMPILE)
             predict_batch = _with_mirror_image(model) if flags.mirrored else model.predict_on_batch
-            labelled = _label(jobs, predict_batch, preprocess, facts, flags.probabilities, problems)
+            _label(jobs, predict_batch, resize, normalize, facts, flags.probabilities, failed)
     except OSError as error:
         raise UserError(f"--output {output}: {error}") from error
-    print(f"{labelled} of {len(photos)} photos are labelled in {output}")
-    if problems:
-        raise UserError("\n".join(problems))
+    print(f"{len(jobs) - len(failed)} of {len(photos)} photos are labelled in {output}")
+    if problems or failed:
+        raise UserError("\n".join(problems + failed))
 
 
 def _with_mirror_image(model):
@@ -71,8 +68,8 @@ def _with_mirror_image(model):
     return predict_batch
 
 
-def _label(jobs, predict_batch, preprocess, facts, keep_probabilities, problems):
-    """Label photos batch by batch, add those that fail to `problems`, and count the others."""
+def _label(jobs, predict_batch, resize, normalize, facts, keep_probabilities, failed):
+    """Label photos batch by batch; `failed` gets a line for each that cannot be labelled."""
     size, tiled = facts["image_size"], facts["fit"] == "tiles"
     value_range = facts.get("value_range")
     names, colors = ([entry[key] for entry in facts["classes"]] for key in ("name", "color"))
@@ -82,10 +79,13 @@ def _label(jobs, predict_batch, preprocess, facts, keep_probabilities, problems)
     def load(job):
         photo, _ = job
         try:
-            image = read_image(photo, values=value_range)
-            return job, image, preprocess(photo, None if tiled else size, value_range)
+            image = seen = read_image(photo, values=value_range)
+            if not tiled:  # once more: of a large JPEG, training decodes a part of the pixels
+                seen = read_image(photo, size, values=value_range)
+                seen, _ = resize(seen, seen[..., :1], size)
+            return job, image, normalize(seen, None)[0].numpy()
         except ValueError as error:
-            problems.append(str(error))
+            failed.append(str(error))
             bar.add(1)
             return None
 
@@ -96,13 +96,9 @@ def _label(jobs, predict_batch, preprocess, facts, keep_probabilities, problems)
         except OSError as error:
             if error.errno != errno.ENAMETOOLONG:  # all others would fail, too
                 raise
-            problems.append(f"{photo}: the names of its results would be too long")
-            return False
-        finally:
-            bar.add(1)
-        return True
+            failed.append(f"{photo}: the names of its results would be too long")
+        bar.add(1)
 
-    labelled = 0
     with ThreadPoolExecutor() as threads:
         for batch in _batches(filter(None, map_ahead(load, jobs, threads))):
             loaded, images, inputs = zip(*batch, strict=True)
@@ -117,8 +113,7 @@ def _label(jobs, predict_batch, preprocess, facts, keep_probabilities, problems)
                 resize_back = resize_probabilities if keep_probabilities else resize_classes
                 bands = map(resize_back, probabilities, [image.shape[:2] for image in images])
                 finished = threads.map(finish, loaded, images, bands)
-            labelled += sum(finished)
-    return labelled
+            list(finished)  # waits for them, and raises what they raise
 
 
 def _tell_of_tiles(many=200):
@@ -149,6 +144,7 @@ def _batches(photos):
 
 def _write_results(results, image, bands, names, colors, keep_probabilities):
     """Write the files of a photo from bands of its classes (h, W) or probabilities (h, W, C)."""
+    is_ours = results["mask"].exists() or results["overlay"].exists()  # as `plan_jobs` has it
     ids, kept = [], []
     for band in bands:
         ids.append(band if band.ndim == 2 else band.argmax(-1).astype(np.uint8))
@@ -162,6 +158,6 @@ def _write_results(results, image, bands, names, colors, keep_probabilities):
     if keep_probabilities:
         arrays = {"probabilities": np.concatenate(kept), "classes": names}
         write(results["probabilities"], lambda path: np.savez_compressed(path, **arrays))
-    elif results["mask"].exists():  # to be replaced: what belongs to it must not stay
+    elif is_ours:  # to be replaced: what belongs to it must not stay
         results["probabilities"].unlink(missing_ok=True)
     write(results["mask"], mask.save)  # last: then the photo is done

@@ -2,10 +2,11 @@
 
 import json
 import os
+import re
 import zipfile
 from pathlib import Path
 
-from support.runtime.flags import PRECISIONS
+from support.runtime.flags import refuse
 from support.runtime.startup import UserError, reason
 
 import keras
@@ -33,9 +34,7 @@ def save_model(model, facts, path):
 
 def in_float32(model):
     """Copy a model, whatever precision it was trained in, into one that computes in float32."""
-    config = model.to_json()
-    for mixed in PRECISIONS[2:]:
-        config = config.replace(f'"{mixed}"', '"float32"')
+    config = re.sub('"mixed_b?float16"', '"float32"', model.to_json())
     copy = keras.models.model_from_json(config)
     copy.set_weights(model.get_weights())
     finalize(copy)
@@ -61,6 +60,8 @@ def find_model(network, flags):
     if flags.model:
         path = Path(os.path.expanduser(flags.model))
         return path / "model.keras" if path.is_dir() else path
+    if (pretrained := getattr(flags, "pretrained", "none")) != "none":
+        refuse(f"--pretrained {pretrained} is for training here: --model names a model to use")
     parent = Path(os.path.expanduser(flags.runs_dir)) / network
     finished = [*parent.glob("*/metrics.json")]
     finished.sort(key=lambda file: (file.parent.name[:1].isdigit(), file))  # "best" is older

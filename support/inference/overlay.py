@@ -52,7 +52,7 @@ def draw_overlay(image, mask, names, colors):
     page_width = blend.width
     for number in np.flatnonzero(mask.histogram()[: len(names)]):
         width = round(line + font.getlength(names[number]) + line)
-        if x + width > blend.width and entries and x > line // 2:  # goes on in the next line
+        if x + width > blend.width and x > line // 2:  # goes on in the next line
             x, y = line // 2, y + line
         entries.append((x, y, names[number], colors[number]))
         x += width
@@ -96,10 +96,8 @@ def legend(figure, names, colors, ids):
         names, colors: of all classes.
         ids: set of the class ids that occur, `VOID` too.
     """
-    classes = [*zip(names, colors, strict=True)]
-    shown = [classes[number] for number in sorted(ids - {VOID})] + [("void", "white")] * (
-        VOID in ids
-    )
+    known = dict(enumerate(zip(names, colors, strict=True))) | {VOID: ("void", "white")}
+    shown = [known[number] for number in sorted(ids)]  # void, the largest number, comes last
     patches = [Patch(facecolor=color, edgecolor="black", label=name) for name, color in shown]
     columns = min(len(patches), 6)
     figure.legend(handles=patches, loc="outside lower center", ncols=columns, frameon=False)
@@ -107,9 +105,9 @@ def legend(figure, names, colors, ids):
 
 @functools.cache
 def east_asian_font():
-    """Return the name of an installed font for East Asian letters, "" if there is none."""
+    """Return the name of an installed font for East Asian letters, else of matplotlib's own."""
     installed = {*font_manager.get_font_names()}
-    return next((name for name in _EAST_ASIAN if name in installed), "")
+    return next((name for name in _EAST_ASIAN if name in installed), "DejaVu Sans")
 
 
 def set_figure_font(text):
@@ -118,16 +116,15 @@ def set_figure_font(text):
     matplotlib takes from the second font what its own has not. Of letters that neither has, it
     would warn at each one and with each figure.
     """
-    family = ["DejaVu Sans", *filter(None, [east_asian_font()])]
+    family = ["DejaVu Sans", east_asian_font()]
     matplotlib.rcParams["font.family"] = family
     warnings.filterwarnings("ignore", message="Glyph .* missing from font")
     fonts = [font_manager.get_font(font_manager.findfont(name)) for name in family]
     letters = sorted({*text} - {*"\n\t "})
     if missing := [c for c in letters if not any(font.get_char_index(ord(c)) for font in fonts)]:
         shown = "".join(missing[:8]) + (" ..." if missing[8:] else "")
-        print(
-            f"No font is installed for {shown}: figures show boxes there. Noto Sans CJK has them."
-        )
+        boxes = f"No font is installed for {shown}: figures show boxes there."
+        print(boxes, "Noto Sans CJK has them.")
 
 
 def overlay_font(names, size):
@@ -137,6 +134,5 @@ def overlay_font(names, size):
         names: list of str.
         size: pixels.
     """
-    if east_asian_font() and not "".join(names).isascii():
-        return ImageFont.truetype(font_manager.findfont(east_asian_font()), size)
-    return ImageFont.load_default(size)
+    family = "DejaVu Sans" if "".join(names).isascii() else east_asian_font()
+    return ImageFont.truetype(font_manager.findfont(family), size)

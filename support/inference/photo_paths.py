@@ -26,10 +26,9 @@ def find_photos(names, output, problems):
     for name in names:
         path = Path(os.path.expanduser(name))
         matches = [path]
-        if not path.exists():
-            matches = sorted(
-                path.parent / match for match in glob.glob(path.name, root_dir=path.parent)
-            ) or [*map(Path, sorted(glob.glob(str(path))))]
+        if not path.exists():  # a pattern; in its folder's name, brackets may be just brackets
+            inside = [path.parent / match for match in glob.glob(path.name, root_dir=path.parent)]
+            matches = sorted(inside or map(Path, glob.glob(str(path))))
         found = [photo for match in matches for photo in _pictures(match, output)]
         if not found:
             problems.append(f"{name}: there is no such picture")
@@ -64,11 +63,14 @@ def plan_jobs(photos, output, overwrite, problems):
     jobs, done = [], []
     originals, folder = {photo.resolve() for photo in photos}, output.resolve()
     for photo, results in zip(photos, _result_paths(photos, output), strict=True):
+        # An overlay without a mask, which is written last, is of an interrupted program; without
+        # both, probabilities are of another. `os.path` bears names that are too long.
+        mask, overlay, probabilities = map(os.path.exists, results.values())
         if replaced := originals & {folder / path.name for path in results.values()}:
             problems.append(
                 f"{photo}: its result would replace {replaced.pop()}: give another --output"
             )
-        elif not overwrite and _is_done(**results):
+        elif not overwrite and (mask or (probabilities and not overlay)):
             done.append(photo)
         else:
             jobs.append((photo, results))
@@ -79,15 +81,6 @@ def plan_jobs(photos, output, overwrite, problems):
             "another --output, or --overwrite to replace them."
         )
     return jobs
-
-
-def _is_done(mask, overlay, probabilities):
-    """Whether a photo has its results, of which the mask is written last.
-
-    An overlay without a mask is from an interrupted program, probabilities alone are from another.
-    """
-    there = os.path.exists  # which bears names that are too long
-    return there(mask) or (there(probabilities) and not there(overlay))
 
 
 def _result_paths(photos, output):
@@ -103,9 +96,7 @@ def _result_paths(photos, output):
             name = photo.stem
         elif names[photo.name.casefold()] > 1:
             name = f"{Path(os.path.abspath(photo)).parent.name}-{name}"
-        numbered = (f"{name}-{number}" for number in itertools.count(2))
-        name = next(
-            choice for choice in itertools.chain([name], numbered) if choice.casefold() not in taken
-        )
+        choices = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+        name = next(choice for choice in choices if choice.casefold() not in taken)
         taken.add(name.casefold())
         yield {kind: output / f"{name}{ending}" for kind, ending in _ENDINGS.items()}

@@ -27,11 +27,8 @@ def predict_in_tiles(predict_batch, image, size, batch_size=8, on_batch=None):
     height, width = image.shape[:2]
     line = np.exp(-(((np.arange(size) + 0.5) / size - 0.5) ** 2) / 2 * 8**2)  # sigma: size / 8
     bell = np.outer(line, line)[..., None].astype(np.float32)
-    origins = [
-        (top, left)
-        for top in starts(height, size, size // 2)
-        for left in starts(width, size, size // 2)
-    ]
+    tops, lefts = (starts(side, size, size // 2) for side in (height, width))
+    origins = [(top, left) for top in tops for left in lefts]
     band_top, weighted = 0, None  # (size, W, C), once C is known
     weights = np.zeros((size, max(width, size), 1), np.float32)
     for begin in range(0, len(origins), batch_size):
