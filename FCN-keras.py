@@ -26,8 +26,7 @@ VGG-16 that starts at random so is every convolution; all upsampling is learned;
 """
 
 import common  # first: it quiets TensorFlow's import
-from support.training.own_run import is_run
-from support.training.published import open_vgg16
+from support.training.pretrained import is_run, open_vgg16
 
 import keras
 import numpy as np

@@ -183,8 +183,7 @@ def main():
         {"image_size": range(64, 2049, 32), "variant": [*_ENCODER], "side_weight": (0.0, 100.0)},
     )
     if (flags.predict or flags.export) and flags.pretrained != "none":
-        model = build_model(variant=flags.variant, num_classes=2, normalize_input=True)
-        published_u2net.use_published(model, flags)
+        published_u2net.use_published(build_model, flags)
     if common.use_trained_model("u2net", flags):  # for --predict and --export
         return
     common.set_up(flags)

@@ -30,7 +30,7 @@ from support.runtime.startup import VERBOSE, UserError, launch  # noqa: F401
 from support.training.figures import plot_attention
 from support.training.metric import MeanIoU
 from support.training.muon import Muon  # noqa: F401
-from support.training.own_run import begin_with_run  # noqa: F401
+from support.training.pretrained import begin_with_run  # noqa: F401
 from support.training.run import Run, set_up  # noqa: F401
 
 import keras

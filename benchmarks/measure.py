@@ -29,7 +29,7 @@ import common  # noqa: E402  (before Keras, which it quiets)
 from support.inference.fold_batch_norm import fold_batch_norm  # noqa: E402
 from support.runtime import devices  # noqa: E402
 from support.training import batch_norm  # noqa: E402
-from support.training.published import open_vgg16  # noqa: E402
+from support.training.pretrained import open_vgg16  # noqa: E402
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402

@@ -124,7 +124,6 @@ def test_mixed_float16_comes_with_loss_scaling(monkeypatch, pets):
 )
 def test_a_gpu_that_cannot_be_used_is_told(monkeypatch, printed, status, told):
     answer = SimpleNamespace(stdout=printed, returncode=status)
-    monkeypatch.setattr(devices.shutil, "which", lambda name: f"/usr/bin/{name}")
     monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
     assert devices.unused_gpu().startswith(told)
     assert bool(devices.unused_gpu()) == bool(told)
@@ -169,7 +168,10 @@ def test_with_tensorflow_all_devices_train(monkeypatch):
 
 
 def test_without_a_driver_there_is_nothing_to_tell(monkeypatch):
-    monkeypatch.setattr(devices.shutil, "which", lambda name: None)
+    def missing(*_, **__):
+        raise FileNotFoundError("nvidia-smi")
+
+    monkeypatch.setattr(subprocess, "run", missing)
     assert devices.unused_gpu() == ""
 
 

@@ -1,6 +1,7 @@
 """Constants become flags; what cannot work is refused in one line with status 2."""
 
 import importlib
+import math
 import re
 import sys
 
@@ -139,12 +140,20 @@ def test_what_only_training_takes_is_not_ignored_without_a_word(capsys, monkeypa
     assert "--pretrained published is for training here" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("use", [["--predict", "a.png"], ["--export", "onnx"]])
+def test_the_variant_of_a_run_is_not_chosen_by_a_flag(capsys, monkeypatch, use):
+    with pytest.raises(SystemExit):
+        main_with(monkeypatch, "U2Net-keras", *use, "--variant", "lite")
+    assert "--variant is for training" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [
         (["--output", "x"], "--output goes with --predict, and there is none"),
         (["--model", "x"], "--model goes with --predict, and there is none"),
         (["--mirrored", "--export", "onnx"], "--mirrored goes with --predict"),
+        (["--export", ""], "--export  takes one of onnx, litert, saved_model"),
         (["--export", "tflite"], "--export tflite takes one of onnx, litert, saved_model"),
         (["--export", "onnx", "--predict", "a.png"], "saved_model, without --predict"),
         (["--predict", "a.png", "--image-size=512"], "--image-size is for training"),
@@ -292,6 +301,13 @@ def test_fcn_takes_every_stride_of_the_paper(monkeypatch, stride):
 def test_a_dataset_that_has_a_name_is_no_folder(monkeypatch, tmp_path, name):
     monkeypatch.chdir(tmp_path)
     assert parsed("--dataset", name).dataset == name
+
+
+def test_early_limits_that_are_not_known_are_not_told(capsys):
+    script = vars(importlib.import_module("U2Net-keras"))
+    with pytest.raises(SystemExit):
+        flags.parse_flags(script, {"side_weight": (-math.inf, math.inf)}, ["--side-weight", "nan"])
+    assert "--side-weight nan cannot work: must be a number (--help" in capsys.readouterr().err
 
 
 def test_a_constant_that_is_computed_is_left_to_the_script(monkeypatch, tmp_path):

@@ -62,7 +62,7 @@ def test_no_modules_import_each_other_in_a_circle():
 
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_script_imports_common_and_nothing_else_of_ours(script):
-    files = () if script == "Unet-keras.py" else ("published", "published_u2net", "own_run")
+    files = () if script == "Unet-keras.py" else ("pretrained", "published_u2net")
     weights = {f"support.training.{file}" for file in files}
     assert {"common"} <= imports_of(ROOT / script) <= {"common"} | weights
 

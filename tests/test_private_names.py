@@ -59,7 +59,7 @@ def test_batch_normalization_is_called_as_before():
     wanted = ["inputs", "training", "mask"]
     assert found == wanted, f"Keras {keras.__version__} calls it with {found}: {NORM}"
     layer = keras.layers.BatchNormalization()
-    names = ("scale", "center", "synchronized", "axis", "momentum", "epsilon")
+    names = ("scale", "center", "synchronized", "renorm", "axis", "momentum", "epsilon")
     missing = [name for name in names if not hasattr(layer, name)]
     assert not missing, f"Keras {keras.__version__} has no {missing} in it any more: {NORM}"
 

@@ -1,5 +1,6 @@
 """Weights to begin with: the published U2-Net out of its file, and runs of one's own."""
 
+import functools
 import hashlib
 import http.server
 import importlib
@@ -14,9 +15,9 @@ from support.data.synthetic import draw_animal
 from support.inference.model_file import load_model, save_model
 from support.runtime import distributed
 from support.runtime.startup import UserError
-from support.training import published, published_u2net
-from support.training.own_run import begin_with_run
-from support.training.published import keras_cache
+from support.training import pretrained as weights
+from support.training import published_u2net
+from support.training.pretrained import begin_with_run, keras_cache
 from support.training.published_u2net import _creation, open_u2net, put_u2net, unfold
 
 import keras
@@ -73,8 +74,8 @@ def test_background_and_object_have_the_probabilities_of_the_published_sigmoid(f
     """The sigmoid of a logit z is the softmax of 0 and z."""
     one_class, path = folded
     flags = SimpleNamespace(pretrained=str(path), variant="lite", runs_dir=str(tmp_path))
-    two_classes = u2net.build_model(variant="lite", num_classes=2, normalize_input=True)
-    published_u2net.use_published(two_classes, flags)
+    edited = functools.partial(u2net.build_model, self_attention=True)  # as a constant may say
+    published_u2net.use_published(edited, flags)
     model, facts = load_model(flags.model)
     assert [entry["name"] for entry in facts["classes"]] == ["background", "object"]
     assert (facts["image_size"], facts["fit"]) == (320, "resize")
@@ -92,8 +93,7 @@ def test_the_real_file_has_the_probabilities_that_onnxruntime_computes(name, var
     if not path.exists():
         pytest.skip(f"{path} is not there")
     flags = SimpleNamespace(pretrained=str(path), variant=variant, runs_dir=str(tmp_path))
-    model = u2net.build_model(variant=variant, num_classes=2, normalize_input=True)
-    published_u2net.use_published(model, flags)
+    published_u2net.use_published(u2net.build_model, flags)
     photo, _ = draw_animal(np.random.default_rng(0))
     picture = np.float32(Image.fromarray(photo).resize((320, 320))) / 255
     mean, deviation = np.float32(((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
@@ -350,9 +350,12 @@ def test_a_rate_at_which_published_weights_are_forgotten_is_told(
 ):
     for name in ("put_u2net", "open_u2net", "unfold"):
         monkeypatch.setattr(published_u2net, name, lambda *_: None)
-    flags = SimpleNamespace(pretrained="published", variant="lite", learning_rate=rate)
+    flags = {"variant": "lite", "learning_rate": rate, "self_attention": is_told}
+    flags = SimpleNamespace(pretrained="published", **flags)
     published_u2net.begin_with_u2net(None, flags, SimpleNamespace(train=None))
-    assert ("forgets less" in capsys.readouterr().out) == is_told
+    told = capsys.readouterr().out
+    assert ("forgets less" in told) == is_told
+    assert ("all but the 7 heads and self-attention, which are new" in told) == is_told
 
 
 @pytest.mark.slow
@@ -383,8 +386,8 @@ def test_the_published_network_is_exported_and_not_the_newest_run(monkeypatch):
     arguments = ["--variant", "lite", "--pretrained", "published", "--export", "onnx"]
     monkeypatch.setattr("sys.argv", ["U2Net-keras.py", *arguments])
     u2net.main()
-    ((model, flags),) = chosen
-    assert model.output_shape[0][-1] == 2
+    ((build_model, flags),) = chosen
+    assert build_model is u2net.build_model
     assert flags.pretrained == "published"
 
 
@@ -474,11 +477,11 @@ def test_weights_that_are_there_need_no_network(monkeypatch, tmp_path):
         raise ConnectionError("no network")
 
     (tmp_path / "models").mkdir()
-    (tmp_path / "models" / published._FILE).touch()
+    (tmp_path / "models" / weights._FILE).touch()
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    monkeypatch.setattr(published, "check_network", no_network)
+    monkeypatch.setattr(weights, "check_network", no_network)
     monkeypatch.setattr(keras.applications, "VGG16", lambda **given: given["weights"])
-    assert published.open_vgg16("imagenet") == ("imagenet", False)
+    assert weights.open_vgg16("imagenet") == ("imagenet", False)
 
 
 def test_rembg_keeps_its_files_in_u2net(monkeypatch, tmp_path):
@@ -504,8 +507,7 @@ def test_the_background_of_the_published_network_is_black(monkeypatch, tmp_path)
     for name in ("put_u2net", "open_u2net"):
         monkeypatch.setattr(published_u2net, name, lambda *_, **__: None)
     flags = SimpleNamespace(pretrained="published", variant="lite", runs_dir=str(tmp_path))
-    model = u2net.build_model(variant="lite", num_classes=2, normalize_input=True)
-    published_u2net.use_published(model, flags)
+    published_u2net.use_published(u2net.build_model, flags)
     _, facts = load_model(flags.model)
     assert [tuple(entry.values()) for entry in facts["classes"]] == [
         ("background", "#000000"),

@@ -169,17 +169,23 @@ def test_code_that_decides_the_result_counts_and_no_other(tmp_path, old, new, an
     assert (fingerprint(before) != fingerprint(after)) is another
 
 
-def test_every_file_behind_the_result_counts(monkeypatch):
-    """What is new in data/ and training/ counts; of the other rooms, what decides precision,
-    shares and scores."""
-    monkeypatch.setitem(sys.modules, "support.data.a_new_file", None)
-    found = {path.relative_to(ROOT).as_posix() for path in _code_that_decides()}
-    named = ("data/augmentation", "data/batches", "training/checkpoint", "data/a_new_file")
-    assert found >= {"common.py", *(f"support/{name}.py" for name in named)}
-    others = {path for path in found if path.startswith(("support/runtime", "support/inference"))}
+def test_every_file_behind_the_result_counts():
+    """All of data/ and training/; of the other rooms, what decides precision, shares and scores."""
+    found = {path.relative_to(ROOT / "support").as_posix() for path in _code_that_decides()[1:]}
+    rooms = [*ROOT.glob("support/data/*.py"), *ROOT.glob("support/training/*.py")]
     named = ("runtime/devices", "runtime/distributed", "inference/evaluation")
-    assert others == {f"support/{name}.py" for name in (*named, "inference/sliding_window")}
-    assert all((ROOT / path).exists() for path in found - {"support/data/a_new_file.py"})
+    assert found == {
+        *(path.relative_to(ROOT / "support").as_posix() for path in rooms),
+        *(f"{name}.py" for name in (*named, "inference/sliding_window")),
+    }
+    assert _code_that_decides()[0] == ROOT / "common.py"
+
+
+@pytest.mark.parametrize("content", ["[]", "3", '{"seed": ', ""])
+def test_a_foreign_file_among_the_runs_is_passed_over(tmp_path, content):
+    (tmp_path / "1").mkdir()
+    (tmp_path / "1" / "hyperparameters.json").write_text(content)
+    assert run_folder.find_unfinished(tmp_path, {"seed": 1}) == (None, None)
 
 
 def test_a_run_that_its_owner_finishes_meanwhile_is_left_alone(monkeypatch, tmp_path):

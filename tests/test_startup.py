@@ -278,6 +278,23 @@ def test_one_of_several_processes_ends_with_the_status_of_its_error(monkeypatch,
     assert ended == [status]
 
 
+def test_a_full_disk_is_not_told_as_too_little_memory(monkeypatch):
+    """TensorFlow writes a SavedModel, and has one error for both."""
+
+    def main():
+        raise tf.errors.ResourceExhaustedError(None, None, "a/variables; No space left on device")
+
+    monkeypatch.setattr(signal, "signal", lambda *arguments: None)
+    monkeypatch.setattr(sys, "argv", ["Unet-keras.py", "--export", "saved_model"])
+    with pytest.raises(startup.UserError, match=r"^No space left on device\nThe disk is full\. "):
+        startup.launch(main)
+
+
+def test_details_bear_names_of_files_that_are_not_utf_8():
+    told = details.write_details(ValueError("caf\udce9"))
+    assert "caf\\udce9" in Path(told.removeprefix("details: ")).read_text(encoding="utf-8")
+
+
 def test_a_full_disk_does_not_hide_what_went_wrong(monkeypatch, tmp_path):
     monkeypatch.setattr(details.tempfile, "gettempdir", lambda: str(tmp_path / "gone"))
     told = details.write_details(ValueError("wrong"))

@@ -11,20 +11,17 @@ _visible = {}  # what is held back now: from descriptor to a copy of it that is 
 
 
 @contextlib.contextmanager
-def quiet(*descriptors):
+def quiet(descriptor):
     """Hold back what C++ code prints for a while: 1 is its output, 2 its errors."""
-    kept = [os.dup(number) for number in descriptors]
+    _visible[descriptor] = kept = os.dup(descriptor)
     with tempfile.TemporaryFile() as file:
-        for number in descriptors:
-            os.dup2(file.fileno(), number)
-        _visible.update(zip(descriptors, kept, strict=True))
+        os.dup2(file.fileno(), descriptor)
         try:
             yield
         finally:
-            _visible.clear()
-            for number, before in zip(descriptors, kept, strict=True):
-                os.dup2(before, number)
-                os.close(before)
+            del _visible[descriptor]
+            os.dup2(kept, descriptor)
+            os.close(kept)
             file.seek(0)
             _held_back.append(file.read().decode(errors="replace"))
 
@@ -43,6 +40,8 @@ def write_details(error=None):
     path = Path(tempfile.gettempdir(), f"segmentation-{os.getpid()}.txt")
     told = traceback.format_exception(error) if error else []
     with contextlib.suppress(OSError):  # a full disk must not hide what went wrong
-        path.write_text("".join([*told, "\nHeld back before:\n", *_held_back]), encoding="utf-8")
+        path.write_text(
+            "".join([*told, "\nHeld back before:\n", *_held_back]), "utf-8", "backslashreplace"
+        )
         return f"details: {path}"
     return "no details: they could not be written"

@@ -4,7 +4,6 @@ import atexit
 import contextlib
 import functools
 import os
-import shutil
 import subprocess
 
 from support.runtime.details import write_details
@@ -38,13 +37,11 @@ def accelerators():
             if found.platform != "cpu"
         ]
     elif BACKEND == "torch":
-        import torch
+        from torch import backends, cuda
 
-        numbers = range(torch.cuda.device_count())
-        named = [
-            (torch.cuda.get_device_name(n), torch.cuda.get_device_capability(n)) for n in numbers
-        ]
-        if torch.backends.mps.is_available():
+        numbers = range(cuda.device_count())
+        named = [(cuda.get_device_name(n), cuda.get_device_capability(n)) for n in numbers]
+        if backends.mps.is_available():
             named = [("Apple GPU", "")]
     else:
         gpus = tf.config.get_visible_devices("GPU")
@@ -170,9 +167,9 @@ def unused_gpu():
     if (there := len(accelerators())) > device_count():
         return f"Keras on {BACKEND} uses 1 of {there} GPUs. On TensorFlow or JAX it uses all."
     hidden = os.environ.get("CUDA_VISIBLE_DEVICES", "all") in ("", "-1")
-    if accelerators() or hidden or not shutil.which("nvidia-smi"):
+    if accelerators() or hidden:
         return ""
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
+    with contextlib.suppress(OSError, subprocess.SubprocessError):  # there may be no driver
         asked = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=10)
         if asked.returncode == 0 and asked.stdout.startswith("GPU"):
             return (

@@ -59,7 +59,11 @@ def initialize(flags):
     if _process.count == 1:
         return
     if is_main_process():
-        _check_port(int(address.rpartition(":")[2]))
+        port = int(address.rpartition(":")[2])
+        try:  # JAX would crash if somebody listened there
+            socket.create_server(("", port)).close()
+        except OSError as error:
+            raise UserError(f"Process 0 cannot listen at port {port}: {error}") from error
     else:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # C++ code writes there, too
 
@@ -82,8 +86,7 @@ def initialize(flags):
     if jax.device_count() != _process.count * jax.local_device_count():
         raise UserError("All processes need the same number of devices.")
     with quiet(1):  # Gloo says that it has connected
-        broadcast(b"")
-    check_same(vars(flags))
+        check_same(vars(flags))
 
 
 def _read_environment():
@@ -113,14 +116,6 @@ def _read_environment():
     return address, count, number
 
 
-def _check_port(port):
-    """Check that nobody listens at a port; JAX would crash."""
-    try:
-        socket.create_server(("", port)).close()
-    except OSError as error:
-        raise UserError(f"Process 0 cannot listen at port {port}: {error}") from error
-
-
 def check_same(facts):
     """Check that all processes have the same dict of facts, but for `_MAY_DIFFER`.
 
@@ -142,8 +137,8 @@ def broadcast(content):
         return content
     from jax.experimental import multihost_utils
 
-    size = np.array([len(content) if is_main_process() else 0], np.int64).view(np.uint8)
-    size = int(np.array(multihost_utils.broadcast_one_to_all(size)).view(np.int64)[0])
+    size = np.array([len(content)], np.int64).view(np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(size).view(np.int64)[0])
     sent = np.frombuffer(content, np.uint8) if is_main_process() else np.zeros(size, np.uint8)
     return np.array(multihost_utils.broadcast_one_to_all(sent)).tobytes()
 

@@ -10,8 +10,9 @@ import keras
 import PIL  # noqa: F401  (its version counts: it decodes the user's pictures)
 
 _SUPPORT = Path(__file__).parent.parent
-_DECIDES_NOTHING = {"runtime", "inference"}  # rooms whose code does not change a result, but for
-_DECIDES = {"devices", "distributed", "evaluation", "sliding_window"}  # precision, shares, scores
+# Files of `support` that change a result: two rooms, and what decides precision, shares and scores.
+_DECIDES = ("data/*", "training/*", "runtime/devices", "runtime/distributed")
+_DECIDES += ("inference/evaluation", "inference/sliding_window")
 
 
 def settings(flags, facts):
@@ -58,12 +59,6 @@ def _only_shows(node):
 
 
 def _code_that_decides():
-    """Paths of `common.py` and of the imported files of all rooms that decide something."""
-    names = [name.split(".") for name in sys.modules if name.startswith("support.")]
-    files = [name[1:] for name in names if len(name) == 3]
-    paths = sorted(
-        _SUPPORT / room / f"{name}.py"
-        for room, name in files
-        if room not in _DECIDES_NOTHING or name in _DECIDES
-    )
+    """Paths of `common.py` and of the files of all rooms that decide something."""
+    paths = [path for name in _DECIDES for path in sorted(_SUPPORT.glob(f"{name}.py"))]
     return [_SUPPORT.parent / "common.py", *paths]

@@ -16,7 +16,7 @@ _PRETRAINED = ("none", "imagenet", "published")
 
 
 def _dataset_refusal(value):
-    known = value in DATASETS or (value.strip() and os.path.isdir(os.path.expanduser(value)))
+    known = value in DATASETS or os.path.isdir(os.path.expanduser(value))
     return None if known else f"one of {', '.join(DATASETS)} or a folder that exists"
 
 
@@ -60,7 +60,7 @@ _WITH_PREDICT = {
     "overwrite": (False, "replace results that are there"),
 }
 # All that counts where a trained model is used; other constants are of its training.
-_USED_WITH_A_MODEL = {"predict", "export", *_WITH_PREDICT, "runs_dir", "pretrained", "variant"}
+_USED_WITH_A_MODEL = {"predict", "export", *_WITH_PREDICT, "runs_dir", "pretrained"}
 
 # `common` and `support` read these; which others a script reads is looked up in its source.
 _NEEDED = ("dataset", "data_dir", "runs_dir", "image_size", "batch_size", "seed", "patience")
@@ -103,11 +103,10 @@ def parse_flags(script, limits, arguments=None):
         if not isinstance(default, bool | int | float | str):
             continue
         about = f"{comment} (default: {default})".replace("%", "%%")
+        is_number = isinstance(limits.get(name.lower()), tuple)
+        kind = {"type": float if is_number else type(default), "metavar": ""}
         if isinstance(default, bool):
             kind = {"action": argparse.BooleanOptionalAction}
-        else:
-            is_number = isinstance(limits.get(name.lower()), tuple)
-            kind = {"type": float if is_number else type(default), "metavar": ""}
         parser.add_argument(_flag(name), default=default, help=about, **kind)
     formats = ", ".join(EXPORTS)
     use = parser.add_argument_group("to use a trained model instead of training one")
@@ -122,22 +121,21 @@ def parse_flags(script, limits, arguments=None):
     for name, (default, _) in _WITH_PREDICT.items() if not flags.predict else ():
         if not (name == "model" and flags.export) and vars(flags).pop(name) != default:
             refuse(f"{_flag(name)} goes with --predict, and there is none")
-    if flags.export and (flags.predict or flags.export not in EXPORTS):
+    if "export" in given and (flags.predict or flags.export not in EXPORTS):
         refuse(f"--export {flags.export} takes one of {formats}, without --predict")
     for name in (*_NEEDED, *re.findall(r"\bflags\.(\w+)", source)):
         if name not in flags:
             refuse(f"the constant {name.upper()}, a number or text, is missing in the script")
-    pretrained = os.path.expanduser(str(getattr(flags, "pretrained", "none")))
+    flags.pretrained = os.path.expanduser(str(getattr(flags, "pretrained", "none")))
     if flags.predict or flags.export:
         limits["dataset"] = str  # it needs none, and a model knows what it was trained on
-        if wrong := given - _USED_WITH_A_MODEL:
-            refuse(f"{_flag(min(wrong))} is for training: a trained model has its own")
         if "pretrained" not in given:
-            pretrained = "none"  # the constant is for training
-        if pretrained != "none" and (flags.model or is_run(pretrained)):
+            flags.pretrained = "none"  # the constant is for training
+        of_published = {"variant"} if flags.pretrained != "none" else set()
+        if wrong := given - _USED_WITH_A_MODEL - of_published:
+            refuse(f"{_flag(min(wrong))} is for training: a trained model has its own")
+        if flags.pretrained != "none" and (flags.model or is_run(flags.pretrained)):
             refuse("a run to use is named by --model alone, without --pretrained")
-    if "pretrained" in flags:
-        flags.pretrained = pretrained
     for name, value in vars(flags).items():
         if wanted := _refusal(value, limits.get(name)):
             refuse(f"{_flag(name)} {value!r} cannot work: must be {wanted}")
@@ -197,4 +195,5 @@ def _refusal(value, limit):
         fits = isinstance(value, int) and value in limit  # 8.0 is in a range, too
         return None if fits else f"{kind} from {limit[0]} to {limit[-1]}"
     lowest, highest = limit
-    return None if lowest <= value <= highest else f"a number from {lowest:g} to {highest:g}"
+    span = f" from {lowest:g} to {highest:g}" if math.isfinite(lowest) else ""  # known later
+    return None if lowest <= value <= highest else f"a number{span}"

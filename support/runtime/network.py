@@ -21,10 +21,9 @@ def check_network(url, seconds=20):
     def ask():
         nonlocal problem
         try:
-            urllib.request.build_opener().open(url, timeout=seconds).close()
+            with contextlib.suppress(urllib.error.HTTPError):  # even "forbidden" is an answer
+                urllib.request.build_opener().open(url, timeout=seconds).close()
             problem = None
-        except urllib.error.HTTPError:
-            problem = None  # even "forbidden" is an answer
         except Exception as error:
             # So is a certificate that Python does not know: downloaders may bring their own list.
             unknown = isinstance(getattr(error, "reason", None), ssl.SSLCertVerificationError)

@@ -122,6 +122,9 @@ def _explain_errors(main, go_on, smaller):
         why = _WHY.get(error.errno, "")
         raise UserError(f"{error}\n{why}{go_on}") from error
     except Exception as error:
+        disk_full = os.strerror(errno.ENOSPC)
+        if disk_full in str(error):  # to TensorFlow that, too, is an exhausted resource
+            raise UserError(f"{disk_full}\n{_WHY[errno.ENOSPC]}{go_on}") from error
         full = isinstance(error, MemoryError | tf.errors.ResourceExhaustedError)
         if full or any(words in str(error) for words in ("RESOURCE_EXHAUSTED", "out of memory")):
             raise UserError(f"Out of memory on {devices.device()}. Try {smaller}.") from error

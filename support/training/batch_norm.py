@@ -14,8 +14,7 @@ _composed = keras.layers.BatchNormalization.call
 
 
 def _call(layer, inputs, training=None, mask=None):
-    plain = layer.scale and layer.center and not layer.synchronized
-    plain = plain and not getattr(layer, "renorm", False)  # older ones have none
+    plain = layer.scale and layer.center and not (layer.synchronized or layer.renorm)
     is_image = len(inputs.shape) == 4 and layer.axis in (3, -1) and inputs.dtype == "float32"
     if not (training and layer.trainable and plain and is_image) or mask is not None:
         return _composed(layer, inputs, training=training, mask=mask)

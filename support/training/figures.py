@@ -60,7 +60,7 @@ def plot_attention(path, attention, model, data, rows=5):
     if data.tile:
         images = [cut_out(image, 0, 0, data.tile) for image in images]
     images = np.stack(images)
-    one_by_one = [images[number : number + 1] for number in range(len(images))]  # for memory's sake
+    one_by_one = images[:, None]  # batches of one, for memory's sake
     scores = [ops.convert_to_numpy(attention(image)) for image in one_by_one]
     scores = np.concatenate(scores).mean(1)  # over the heads
     probabilities = np.concatenate([ops.convert_to_numpy(model(image)) for image in one_by_one])
@@ -80,9 +80,8 @@ def plot_attention(path, attention, model, data, rows=5):
             light = ops.image.resize(looks[y, x, ..., None], (side, side), interpolation="bicubic")
             light = np.clip(ops.convert_to_numpy(light) / looks[y, x].max(), 0, 1)
             axis.imshow(image * (0.15 + 0.85 * light))
-            axis.plot(
-                (x + 0.5) * cell, (y + 0.5) * cell, "o", color="cyan", markeredgecolor="black"
-            )
+            center = (x + 0.5) * cell, (y + 0.5) * cell
+            axis.plot(*center, "o", color="cyan", markeredgecolor="black")
             axis.set_title(f"surest {name} looks at", fontsize=9)
         for axis in row:
             axis.axis("off")

@@ -14,8 +14,7 @@ from support.runtime import distributed
 from support.runtime.files import write
 from support.runtime.network import check_network
 from support.runtime.startup import UserError, reason
-from support.training.own_run import begin_with_run, has_kind, is_run
-from support.training.published import keras_cache
+from support.training.pretrained import begin_with_run, has_layer, is_run, keras_cache
 
 import keras
 import numpy as np
@@ -32,8 +31,7 @@ _HEADS = 7  # convolutions that put out scores, the last ones of a U2-Net
 
 def is_normalized(pretrained):
     """Whether weights expect pictures normalized by ImageNet's mean and deviation."""
-    of_run = is_run(pretrained)
-    return has_kind(pretrained, layers.Normalization) if of_run else pretrained != "none"
+    return has_layer(pretrained, "normalization") if is_run(pretrained) else pretrained != "none"
 
 
 def begin_with_u2net(model, flags, data):
@@ -52,7 +50,8 @@ def begin_with_u2net(model, flags, data):
     elif flags.pretrained != "none":
         put_u2net(model, open_u2net(flags.pretrained, flags.variant), flags.pretrained)
         unfold(model, data.train)
-        print(f"Begins with {flags.pretrained}: all but the {_HEADS} heads, which are new")
+        new = f"the {_HEADS} heads" + " and self-attention" * flags.self_attention
+        print(f"Begins with {flags.pretrained}: all but {new}, which are new")
         if flags.learning_rate > _HIGHEST_RATE:
             print(f"With --learning-rate {_HIGHEST_RATE:g} it forgets less: see docs/results.md")
 
@@ -137,7 +136,7 @@ def put_u2net(model, convolutions, pretrained, with_heads=False):
             convolutions[number] = kernel * np.float32([0, 1]), bias * np.float32([0, 1])
     for layer, weights in [*zip(own, convolutions, strict=True)][: None if with_heads else -_HEADS]:
         layer.set_weights(weights)
-    for norm in _norms(model):
+    for norm in (layer for layer in model.layers if type(layer) is layers.BatchNormalization):
         channels = norm.gamma.shape
         scale = np.full(channels, np.sqrt(1 + norm.epsilon))
         norm.set_weights([scale, np.zeros(channels), np.zeros(channels), np.ones(channels)])
@@ -147,10 +146,6 @@ def _creation(layer):
     """Sorts convolutions as they were made: Keras numbers those without a name of their own."""
     number = int(re.search(r"\d*$", layer.name)[0] or 0)
     return layer.name.startswith("scores"), layer.name == "scores", number
-
-
-def _norms(model):
-    return [layer for layer in model.layers if type(layer) is layers.BatchNormalization]
 
 
 def unfold(model, pictures, batches=4):
@@ -169,7 +164,7 @@ def unfold(model, pictures, batches=4):
     """
     if distributed.process_count() > 1:
         raise UserError("--pretrained published takes one process; --pretrained RUN takes several")
-    norms = _norms(model)
+    norms = [layer for layer in model.layers if type(layer) is layers.BatchNormalization]
     inputs = [ops.cast(norm.input, "float32") for norm in norms]  # in mixed precision, too
     # var subtracts the mean first: mean square less squared mean cancels where mean >> deviation
     moments = [ops.stack([ops.mean(x, (0, 1, 2)), ops.var(x, (0, 1, 2))]) for x in inputs]
@@ -182,12 +177,15 @@ def unfold(model, pictures, batches=4):
         norm.set_weights([np.sqrt(variance + norm.epsilon), mean, mean, variance])
 
 
-def use_published(model, flags):
+def use_published(build_model, flags):
     """Write the published U2-Net as `flags.model`, for --predict and --export.
 
     Args:
-        model: keras.Model of two classes. flags: with `pretrained`, `variant` and `runs_dir`.
+        build_model: that of `U2Net-keras.py`.
+        flags: with `pretrained`, `variant` and `runs_dir`.
     """
+    options = {"self_attention": False, "normalize_input": True}  # whatever the script's constants
+    model = build_model(variant=flags.variant, num_classes=2, **options)
     put_u2net(model, open_u2net(flags.pretrained, flags.variant), flags.pretrained, with_heads=True)
     softmax = layers.Softmax(name="probabilities")(model.outputs[0])
     classes = [{"name": "background", "color": "#000000"}, {"name": "object", "color": COLORS[0]}]

@@ -58,6 +58,7 @@ class Run:
 
     def __init__(self, network, flags, data, metric="mean_iou"):
         self.flags, self.data, self.metric = flags, data, metric
+        self._fit = {"image_size": flags.image_size, "fit": flags.fit}
         set_figure_font("".join([data.title, *data.class_names]))
         used = settings(flags, {"data": data.identity, **devices.facts()})
         distributed.check_same(used)
@@ -93,7 +94,7 @@ class Run:
         model = in_float32(keras.Model(model.input, probabilities, name=model.name))
         classes = zip(self.data.class_names, self.data.class_colors, strict=True)
         entries = [{"name": name, "color": color} for name, color in classes]
-        facts = self._fit() | {"classes": entries, "value_range": self.data.value_range}
+        facts = self._fit | {"classes": entries, "value_range": self.data.value_range}
         if distributed.is_main_process():
             write(self.folder / "model.keras", functools.partial(save_model, model, facts))
         model.compile(jit_compile=JIT_COMPILE)
@@ -112,7 +113,7 @@ class Run:
         metrics = scores | {
             "parameters": model.count_params(),
             "dataset": self.flags.dataset,
-            **self._fit(),
+            **self._fit,
             "epochs": progress["epochs"],
             "train_seconds": round(progress["seconds"], 1),
             "images_per_second": round(rate, 2),
@@ -123,9 +124,6 @@ class Run:
         run_folder.finish(self.folder, self._lock)
         print_scores(scores, self.data.counts["test"])
         print_runs(self.folder.parent.parent, self.flags.dataset)
-
-    def _fit(self):
-        return {"image_size": self.flags.image_size, "fit": self.flags.fit}
 
 
 class Estimate(keras.callbacks.Callback):
@@ -141,10 +139,9 @@ class Estimate(keras.callbacks.Callback):
         if not self._begins:
             print("Compiling the first step, which may take a minute ...", flush=True)
         self._begins.append(time.perf_counter())
-        if len(self._begins) in (2, 3):
+        if how_exactly := {2: "At most", 3: "About"}.get(len(self._begins)):
             left = self.params["epochs"] - epoch
             seconds = left * (self._begins[-1] - self._begins[-2])
-            how_exactly = "At most" if len(self._begins) == 2 else "About"
             print(f"{how_exactly} {duration(seconds)} for the epochs to come: {left}", flush=True)
 
 

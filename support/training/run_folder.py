@@ -10,8 +10,6 @@ from pathlib import Path
 from support.runtime.files import UNFINISHED, lock, write_json
 from support.runtime.startup import UserError
 
-_ONLY_UNFINISHED = ("checkpoint*.npz", "best.npz", "lock", f"{UNFINISHED}*")
-
 
 def begin(runs_dir, network, used):
     """The folder of an unfinished run with the same settings if there is one, else a new one.
@@ -42,7 +40,7 @@ def finish(folder, held):
     """Let go of a finished run's folder, and remove what only an unfinished one needs."""
     if held:
         held.close()  # first: Windows removes no open file
-    for name in _ONLY_UNFINISHED:
+    for name in ("checkpoint*.npz", "best.npz", "lock", f"{UNFINISHED}*"):
         for path in folder.glob(name):
             with contextlib.suppress(OSError):  # Windows: a virus scanner may be reading it
                 path.unlink()
@@ -60,7 +58,9 @@ def find_unfinished(parent, used):
     is_newest = True
     for path in sorted(parent.glob("*/hyperparameters.json"), reverse=True):
         folder = path.parent
-        with contextlib.suppress(OSError, ValueError):  # a foreign file, or a folder not ours
+        with contextlib.suppress(
+            OSError, ValueError, TypeError
+        ):  # a foreign file, or a folder not ours
             different = differences(json.loads(path.read_text(encoding="utf-8")), used)
             if (folder / "metrics.json").exists() or not (held := lock(folder)):
                 continue
