@@ -145,13 +145,13 @@ def test_statistics_have_32_bits_in_mixed_precision(folded):
     finally:
         keras.config.set_dtype_policy("float32")
     put_u2net(model, open_u2net(str(path), "lite"), str(path))
-    unfold(model, tf.data.Dataset.from_tensors((IMAGES, IMAGES)))
     norms = layers_of(model, keras.layers.BatchNormalization)
     inputs = keras.Model(model.input, [norm.input for norm in norms])(IMAGES)
+    unfold(model, tf.data.Dataset.from_tensors((IMAGES, IMAGES)))  # after which 16 bits round anew
     for norm, features in zip(norms, inputs, strict=True):
         features = np.array(features, np.float64)
         found = norm.moving_variance.numpy()
-        np.testing.assert_allclose(found, features.var((0, 1, 2)), rtol=0.1, atol=1e-6)
+        np.testing.assert_allclose(found, features.var((0, 1, 2)), rtol=1e-3, atol=1e-9)
 
 
 def test_new_heads_are_left_as_they_were_made(folded):
