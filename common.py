@@ -136,21 +136,15 @@ def load_oxford_iiit_pet(data_dir):
         UserError: it is neither prepared nor can it be downloaded.
     """
     builder = network.open_dataset("oxford_iiit_pet", "Oxford-IIIT Pet", data_dir)
-
-    def split(name):
-        records = Records(builder, name, "image", "segmentation_mask", values=(1, 3))
-
-        def decode(record, at_least):
-            image, trimap = records.decode(record)
-            return image, trimap - 1, None
-
-        return Split(records, decode)
-
     splits = {"train": "train[:90%]", "validation": "train[90%:]", "test": "test"}
+    records = {
+        name: Records(builder, official, "image", "segmentation_mask", values=(1, 3))
+        for name, official in splits.items()
+    }
     return Source(
         title="Oxford-IIIT Pet",
         stamp=stamp_of(path for split in builder.info.splits.values() for path in split.filepaths),
-        splits={name: split(official) for name, official in splits.items()},
+        splits={name: Split(some, some.decode) for name, some in records.items()},
     )
 
 

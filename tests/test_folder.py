@@ -143,7 +143,7 @@ def test_masks_in_every_form_become_ids_of_classes(tmp_path, capsys, mask, class
 def test_a_gray_mask_among_colored_ones_is_read_by_its_color(tmp_path):
     """Programs that save space store a mask without a color as gray."""
     folder = draw(tmp_path, 30, COLORS)
-    (_, (_, mask_of_training, _)), *_ = find_splits(folder, [])[0]["train"]
+    (_, mask_of_training, _), *_ = find_splits(folder, [])[0]["train"]
     Image.fromarray(np.zeros(np.shape(IDS), np.uint8)).save(mask_of_training)
     write(folder, {"classes.txt": b"R 255 0 0\nG 0 255 0\nB 0 0 255\nvoid 0 0 0\n"})
     masks = all_masks(load(folder)).values()
@@ -152,7 +152,7 @@ def test_a_gray_mask_among_colored_ones_is_read_by_its_color(tmp_path):
 
 
 def test_classes_are_drawn_in_the_colors_of_the_masks(sound):
-    write(sound, {"classes.txt": b"void 1 1 1\nR 255 0 16\nG 0 254 0\nB 0 0 255\n"})
+    write(sound, {"classes.txt": b"void 9 9 9\nR 255 0 16\nG 0 254 0\nB 0 0 255\n"})
     assert load(sound).class_colors == ("#FF0010", "#00FE00", "#0000FF")
 
 
@@ -365,7 +365,7 @@ def test_too_few_pictures_are_told_to_be_too_few(tmp_path, flags, count, classes
         {"images/12.png": encoded(COLORS), "masks/12.png": encoded(IDS)},
         {"classes.txt": b"sky\nroad\ncar\n"},
         {"classes.txt": b"class 0\nclass 1\nclass 2\nclass 3\n"},
-        {"classes.txt": b"class 0 1 1 1\nclass 1 2 2 2\nclass 2 3 3 3\n"},
+        {"classes.txt": b"class 0 7 7 7\nclass 1 8 8 8\nclass 2 9 9 9\n"},
     ],
 )
 def test_the_identity_changes_with_any_file_and_with_nothing_else(sound, tmp_path, change):
@@ -506,7 +506,8 @@ def test_the_cut_is_the_same_on_every_machine(tmp_path):
     """Worked out with sha256sum. Another hash would test on what older runs were trained on."""
     for number in range(20):
         write(tmp_path, {f"{kind}/picture-{number}.png": b"" for kind in ("images", "masks")})
-    splits = {split: [*dict(found)] for split, found in find_splits(tmp_path, [])[0].items()}
+    found = find_splits(tmp_path, [])[0].items()
+    splits = {split: [picture.stem for picture, *_ in records] for split, records in found}
     assert splits["test"] == [f"picture-{number}" for number in (14, 16, 4, 5)]
     assert splits["validation"] == ["picture-0", "picture-8"]
     assert len({*sum(splits.values(), [])}) == 20  # noqa: RUF017
@@ -562,6 +563,19 @@ def test_two_classes_of_the_same_number_are_refused(tmp_path):
     folder = write(draw(tmp_path), {"classes.txt": b"a 0\nb 1\nc 1\nd 2\n"})
     (line,) = refusal(folder)
     assert line.startswith(f"  {folder / 'classes.txt'}, line 3: twice there")
+
+
+@pytest.mark.parametrize(
+    ("mask", "classes", "color"),
+    [
+        (np.uint8(BINARY), b"tumor 255 0 0\nbackground 0 0 0\n", "(0, 0, 0), its number 0, is 1"),
+        (PALETTE, b"R 255 0 0\nB 9 9 9\nvoid 1 1 1\n", "(9, 9, 9), its number 0, is 1"),
+    ],
+)
+def test_colors_that_contradict_numbers_are_refused(tmp_path, mask, classes, color):
+    """A mask of 0 alone would be read by its color, and its neighbours by their numbers."""
+    (line,) = refusal(write(draw(tmp_path, mask=mask), {"classes.txt": classes}))
+    assert color in line
 
 
 @pytest.mark.parametrize("name", ["void", "ignore", "__ignore__"])

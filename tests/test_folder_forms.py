@@ -4,8 +4,9 @@ import json
 from types import SimpleNamespace
 
 import common
-from support.data import folder_survey
+from support.data import folder as own_folder
 from support.data.folder_forms import find_pairs
+from support.data.folder_splits import find_splits
 from support.data.labelme import labels
 from support.data.labelme import read_mask as read_polygons
 from support.runtime.startup import UserError
@@ -192,7 +193,7 @@ def test_a_class_that_a_split_lacks_is_named(tmp_path, capsys):
     assert "  The validation split has no class 2: its scores leave that out." in lines
 
 
-def test_splits_of_pascal_voc_are_obeyed(tmp_path):
+def test_splits_of_pascal_voc_are_obeyed(tmp_path, capsys):
     contents = files(9, "JPEGImages/{}.png", "SegmentationClass/{}.png")
     parts = {"train": ("00", "01", "02", "03"), "val": ("04", "05"), "test": ("06",)}
     contents |= {
@@ -219,7 +220,14 @@ def test_splits_of_pascal_voc_are_obeyed(tmp_path):
     assert "2 pictures are in train and in validation, 01 for one" in refusal(tmp_path)[0]
     unlisted = {"JPEGImages/unlabelled.png": None, "ImageSets/Segmentation/train.txt": b""}
     write(tmp_path, unlisted)  # without a list of training there are no lists
+    capsys.readouterr()
     assert sum(map(len, masks_by_number(load(tmp_path)).values())) == 9
+    assert "has no train.txt: its lists are not obeyed" in capsys.readouterr().out
+    write(tmp_path, {"ImageSets/Segmentation/Training.txt": b"00\n03"})
+    assert numbers()["train"] == {0, 3}
+    write(tmp_path, {"ImageSets/Segmentation/train.txt": b"03"})
+    with pytest.raises(UserError, match=r"has Training.txt and train.txt, which mean the same"):
+        load(tmp_path)
 
 
 def test_lists_of_pascal_voc_name_pictures_whatever_their_masks_are_called(tmp_path):
@@ -257,6 +265,7 @@ def in_folders(path, *names):
         ("train", "val", "test"),
         ("train", "valid", "test"),
         ("training", "validation", "testing"),  # ADE20K
+        ("Train", "Val", "TEST"),
     ],
 )
 def test_splits_below_images_and_masks_are_obeyed(tmp_path, names):
@@ -272,6 +281,58 @@ def test_pictures_beside_those_of_the_splits_are_named(tmp_path):
     (line,) = refusal(in_folders(tmp_path, "train", "val", "extra"))
     assert "extra/0.png" in line
     assert "is neither in train/ nor in val/ nor in test/, as others are" in line
+
+
+def test_pictures_of_another_day_move_none_whose_names_are_shortened(tmp_path):
+    """What all names have in common is another part then, and the hash must not follow it."""
+
+    def splits(*days):
+        for day in days:
+            names = f"images/frame_2024_01_{day}_{{}}.png", f"masks/label_2024_01_{day}_{{}}.png"
+            write(tmp_path, files(60, *names))
+        found = find_splits(tmp_path, [])[0]
+        return {picture.name: split for split, some in found.items() for picture, *_ in some}
+
+    before = splits("03")
+    assert before.items() <= splits("03", "11").items()
+
+
+def test_classes_that_have_a_side_are_named(tmp_path, capsys):
+    """Augmentation mirrors pictures and masks, and a left kidney is a right one then."""
+    named = {"classes.txt": b"bright\nleft_kidney\nKidney Right\n"}
+    _, lines = told_of(write(draw(tmp_path), named), capsys)
+    (line,) = (line for line in lines if "mirrored" in line)
+    assert line.startswith("  left_kidney, Kidney Right: in training, every second picture")
+    write(tmp_path, {"classes.txt": b"bright\ncleft\nupright\n"})
+    assert not any("mirrored" in line for line in told_of(tmp_path, capsys)[1])
+
+
+def test_a_name_may_stand_before_its_value_or_after_it(tmp_path):
+    for text in (
+        b"background 0\ndog 2\nroad cat 1\n",
+        b"0 background\n2 dog\n1 road cat\n",
+        b"0: background\n2: dog\n1: road cat",
+        b"background=0\ndog=2\nroad cat=1",
+    ):
+        loaded = load(write(draw(tmp_path), {"classes.txt": text}))
+        assert loaded.class_names == ("background", "dog", "road cat")
+        wanted = np.uint8([0, 2, 1])[IDS]
+        assert all((mask == wanted).all() for mask in all_masks(loaded).values())
+    write(tmp_path, {"classes.txt": None, "class_dict.csv": b"id,name\n0,a\n2,b\n1,c\n"})
+    assert all((mask == wanted).all() for mask in all_masks(load(tmp_path)).values())
+
+
+@pytest.mark.parametrize("number", [0, 2])
+def test_void_that_takes_the_number_of_a_class_is_refused(tmp_path, number):
+    text = f"a\nb\nc\nvoid {number}\n".encode()
+    (line,) = refusal(write(draw(tmp_path), {"classes.txt": text}))
+    assert f"void is {number}, so which numbers the classes have is not known" in line
+
+
+def test_the_first_line_of_labelmes_own_list_has_no_number(tmp_path):
+    cat = polygon("cat", [4, 3], [5, 0], kind="rectangle")
+    loaded = load(draw_polygon(tmp_path, cat, b"__ignore__\n_background_\ncat\n"))
+    assert loaded.class_names == ("background", "cat")
 
 
 def test_of_splits_training_must_be_there(tmp_path):
@@ -301,6 +362,8 @@ def test_the_only_stack_is_cut_apart_and_it_is_said(tmp_path, capsys):
     loaded, lines = told_of(tmp_path, capsys)
     assert set(all_masks(loaded)) == set(range(30))
     assert "pages of one stack in several splits, so scores on them say little" in lines[0]
+    write(tmp_path, {"masks/a.tif": pages(0, 31, IDS)})
+    assert refusal(tmp_path)[0].endswith("a.tif: has 30 pages, its mask 31")
 
 
 def test_a_stack_of_more_than_8_bits_has_one_scale(tmp_path):
@@ -315,7 +378,7 @@ def test_a_stack_in_color_of_which_little_can_be_read_is_refused(tmp_path, monke
     """Pillow writes no such stack."""
     write(tmp_path, {"images/a.tif": pages(0, 30), "masks/a.tif": pages(0, 30, IDS)})
     asked = []
-    monkeypatch.setattr(folder_survey, "upper_bits_alone", lambda *given: asked.append(given))
+    monkeypatch.setattr(own_folder, "upper_bits_alone", lambda *given: asked.append(given))
     load(tmp_path)
     assert sorted(page for _, page in asked) == [*range(30)]
 
@@ -575,7 +638,10 @@ def test_a_picture_of_8_bits_among_others_is_refused(tmp_path):
         pair = {f"images/{number}.tif": encoded(values, "TIFF")}
         write(tmp_path, pair | {f"masks/{number}.png": encoded(IDS)})
     (line,) = refusal(write(tmp_path, {"images/3.tif": None, "images/3.png": gray(3)}))
-    assert "3.png: has 8 bits a value, but pictures to train on are from 0 to 1100: how" in line
+    assert (
+        "3.png: is read with 8 bits a value, but pictures to train on are from 0 to 1100: how"
+        in line
+    )
     assert line.endswith("save all alike")
 
 
@@ -735,6 +801,14 @@ def test_a_background_that_is_named_is_there_once(tmp_path):
     loaded = load(draw_polygon(tmp_path, dog, b"dog\nbackground\n"))
     assert loaded.class_names == ("dog", "background")
     wanted = [[1] * 6, [1, 0, 0, 1, 1, 1], [1, 0, 0, 1, 1, 1], [1] * 6]
+    assert all((mask == wanted).all() for mask in all_masks(loaded).values())
+
+
+def test_polygons_that_only_leave_pixels_out_are_void(tmp_path):
+    """With two names of classes, 0 and 255 would be taken for background and object."""
+    left_out = polygon("__ignore__", [0, 3], [0, 3], kind="rectangle")
+    loaded = load(draw_polygon(tmp_path, left_out, b"background\ncat\n"))
+    wanted = [[0] * 6] * 3 + [[255, 0, 0, 0, 0, 0]]
     assert all((mask == wanted).all() for mask in all_masks(loaded).values())
 
 

@@ -214,6 +214,40 @@ def test_16_bits_are_turned_like_8(tmp_path, orientation, kind):
     np.testing.assert_array_equal(np.rint(image[..., 0] / 42.5), TURNED[orientation])
 
 
+def test_of_one_bit_it_is_not_known_which_of_two_numbers_it_is(tmp_path):
+    known = {0: 0, 1: 1, 255: 255}
+    with pytest.raises(ValueError, match=r"one bit a pixel, and classes\.txt names both 1 and 255"):
+        read_mask(save(tmp_path / "a.png", np.array([[True, False]])), values=known)
+    path = save(tmp_path / "b.png", np.array([[False, False]]))
+    assert read_mask(path, values=known).ravel().tolist() == [0, 0]
+
+
+def test_a_tiff_that_is_a_jpeg_inside_is_refused_as_a_mask(tmp_path):
+    path = save(tmp_path / "a.tif", np.zeros((16, 16, 3), np.uint8), compression="jpeg")
+    with pytest.raises(ValueError, match=r"a\.tif: JPEG changes the values of a mask"):
+        read_mask(path, colors={BLACK: 0})
+
+
+@pytest.mark.parametrize("channels", [2, 3, 4])
+def test_ids_of_16_bits_in_color_are_refused_of_which_8_are_read(tmp_path, channels):
+    path = tmp_path / "a.png"
+    ids = np.full((4, 5, channels), 2, np.uint16)
+    path.write_bytes(tf.io.encode_png(ids).numpy())
+    with pytest.raises(ValueError, match="has 16 bits a channel, of which 8 are read"):
+        read_mask(path)
+
+
+@pytest.mark.parametrize("kind", ["gif", "webp", "png"])
+def test_an_animated_picture_is_refused(tmp_path, kind):
+    frames = [Image.fromarray(np.full((4, 5, 3), gray, np.uint8)) for gray in (0, 200)]
+    path = tmp_path / f"a.{kind}"
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    with pytest.raises(ValueError, match="has 2 pages; save each as a file of its own"):
+        read_image(path)
+    frames[0].save(path)
+    assert read_image(path).shape == (4, 5, 3)
+
+
 def tiff(path, pixels, *, photometric, extra=None, bits=8):
     """An uncompressed TIFF of uint8 or uint16 pixels (H, W, bands), tag by tag."""
     height, width, bands = pixels.shape

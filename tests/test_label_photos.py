@@ -17,6 +17,7 @@ import pytest
 import tensorflow as tf
 from conftest import NETWORKS, main_of, run_script, start_script
 from PIL import Image
+from test_image_io import tiff
 
 NAMES, COLORS = ("dark", "bright", "red"), ("#0072B2", "#F0E442", "#D55E00")
 COLORS_RGB = np.uint8([[0, 114, 178], [240, 228, 66], [213, 94, 0]])
@@ -148,7 +149,9 @@ def test_a_photo_of_more_than_8_bits_is_scaled_as_the_model_was_trained(predict,
     values = np.uint16(2100 + 100 * np.minimum(stripes(64, 64), 1) * 2)
     Image.fromarray(values).save("camera.png")
     draw("photo.png", stripes(64, 64))
-    with pytest.raises(SystemExit, match=r"photo\.png: has 8 bits a value, but .* 2100 to 2300"):
+    with pytest.raises(
+        SystemExit, match=r"photo\.png: is read with 8 bits a value, but .* 2100 to 2300"
+    ):
         predict("camera.png", "photo.png", fit=fit)
     np.testing.assert_array_equal(mask_of("camera")[:, [5, 40, 60]], [[0, 1, 1]] * 64)
     assert shown("camera-overlay.jpg").max() > 200
@@ -346,6 +349,14 @@ def test_two_links_to_a_photo_are_two_photos(predict):
         Path(name).symlink_to("kept.png")
     predict("cat.png", "dog.png")
     assert files_in() == results("cat", "dog")
+
+
+def test_a_photo_of_which_only_dark_bits_are_read_is_told(predict):
+    tiff(Path("dark.tif"), np.full((40, 40, 3), 4095, np.uint16), photometric=2, bits=16)
+    tiff(Path("whole.tif"), np.full((40, 40, 3), 0xF000, np.uint16), photometric=2, bits=16)
+    with pytest.raises(SystemExit, match=r"dark\.tif: is a TIFF in color .* end at 15: save it"):
+        predict("dark.tif", "whole.tif")
+    assert files_in() == results("whole")
 
 
 def test_probabilities_of_an_earlier_mask_go_with_it(predict):
@@ -573,6 +584,13 @@ def test_photos_come_in_the_order_of_their_names(monkeypatch, tmp_path, wanted):
         patch.setattr(Path, "iterdir", lambda path: iter(listed))
         found = photo_paths.find_photos([str(tmp_path / wanted)], tmp_path / "out", [])
     assert [photo.name for photo in found] == ["a.png", "b.png"]
+
+
+def test_results_of_earlier_versions_are_no_photos(tmp_path):
+    for name in ("a.png", "a-mask.png", "a-overlay.jpg", "a-overlay.png"):
+        (tmp_path / name).touch()
+    found = photo_paths.find_photos([str(tmp_path)], tmp_path, [])
+    assert [photo.name for photo in found] == ["a.png"]
 
 
 def test_the_bar_of_many_tiles_is_there_from_the_first(monkeypatch):

@@ -181,6 +181,20 @@ def test_every_file_behind_the_result_counts():
     assert _code_that_decides()[0] == ROOT / "common.py"
 
 
+def test_what_a_killed_run_left_after_its_end_is_removed_but_not_of_one_at_work(tmp_path):
+    (tmp_path / "1").mkdir()
+    for name in ("hyperparameters.json", "metrics.json"):
+        write_json(tmp_path / "1" / name, {})
+    kept = {"hyperparameters.json", "metrics.json"}
+    (tmp_path / "1" / "best.npz").touch()
+    held = run_folder.lock(tmp_path / "1")
+    assert run_folder.find_unfinished(tmp_path, {}) == (None, None)
+    assert {path.name for path in (tmp_path / "1").iterdir()} == {*kept, "best.npz", "lock"}
+    held.close()
+    assert run_folder.find_unfinished(tmp_path, {}) == (None, None)
+    assert {path.name for path in (tmp_path / "1").iterdir()} == kept
+
+
 @pytest.mark.parametrize("content", ["[]", "3", '{"seed": ', ""])
 def test_a_foreign_file_among_the_runs_is_passed_over(tmp_path, content):
     (tmp_path / "1").mkdir()

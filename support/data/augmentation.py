@@ -69,11 +69,10 @@ def change(images, masks, transforms, colors, offsets):
     Returns:
         uint8 (N, S, S, 3) and uint8 (N, S, S, 1).
     """
-    count, size = tf.shape(images)[0], images.shape[1]
-    straight = tf.zeros((count, 2))  # without perspective
+    flat = tf.pad(tf.reshape(transforms, (-1, 6)), [(0, 0), (0, 2)])  # without perspective
     options = {
-        "transforms": tf.concat([tf.reshape(transforms, (count, 6)), straight], axis=1),
-        "output_shape": (size, size),
+        "transforms": flat,
+        "output_shape": (images.shape[1], images.shape[1]),
         "fill_value": 0.0,
         "fill_mode": "REFLECT",
     }

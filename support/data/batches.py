@@ -89,8 +89,7 @@ def look_up(pictures):
     """
 
     def take(numbers, *draws):
-        kinds = (tf.uint8, tf.uint8)
-        images, masks = tf.numpy_function(pictures.take, (numbers, *draws), kinds)
+        images, masks = tf.numpy_function(pictures.take, (numbers, *draws), [tf.uint8] * 2)
         images = tf.ensure_shape(images, (None, *pictures.shape, 3))
         return images, tf.ensure_shape(masks, (None, *pictures.shape, 1)), *draws
 

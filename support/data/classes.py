@@ -19,25 +19,20 @@ _LINES = (  # the forms of a line, of which the first that fits counts
     r"(?P<numbers>\d+\s+\d+\s+\d+)\s+(?P<name>.*\D.*)",  # label_colors.txt of CamVid
     r"(?P<name>[^,]+)(?P<numbers>(,\s*\d+){3})",  # class_dict.csv, as Kaggle's CamVid has it
     r"(?P<name>.+?)(?P<numbers>(\s+\d+){3})",  # our own: name RED GREEN BLUE,
-    r"(?P<name>.+?)[\s,]+(?P<numbers>-?\d+)",  # name VALUE,
+    r"(?P<numbers>\d+)[\s:=,]+(?P<name>.*[^\d\s])",  # VALUE name,
+    r"(?P<name>.+?)[\s:=,]+(?P<numbers>-?\d+)",  # name VALUE,
     r"(?P<name>.+)(?P<numbers>)",  # or the name alone
 )
 
 
 @dataclass
 class Classes:
-    """What is known of a folder's classes before any mask is read.
+    """What is known of a folder's classes before any mask is read; None is what nobody has said."""
 
-    `names`: list of str in the order of the ids, or None. `colors`: dict from (red, green, blue),
-    0 to 255, to class id. `values`: dict from a mask's value to class id. In both, `VOID` is the
-    id of void, and either is None if masks hold ids or nobody has said what they hold. `file`: the
-    name of the file that says it, or that could.
-    """
-
-    names: list | None = None
-    colors: dict | None = None
-    values: dict | None = None
-    file: str = CLASS_FILES[0]
+    names: list | None = None  # of str, in the order of the ids
+    colors: dict | None = None  # from (red, green, blue), 0 to 255, to class id; `VOID` for void
+    values: dict | None = None  # from a mask's value to class id; `VOID` for void
+    file: str = CLASS_FILES[0]  # the name of the file that says it, or that could
 
 
 def read_classes(folder, problems):
@@ -50,10 +45,9 @@ def read_classes(folder, problems):
     Returns:
         `Classes`, empty if there is no such file or it has faults.
     """
-    there = [folder / name for name in CLASS_FILES if (folder / name).is_file()]
-    if not there:
+    path = next((folder / name for name in CLASS_FILES if (folder / name).is_file()), None)
+    if not path:
         return Classes()
-    path = there[0]
     try:
         lines = read_lines(path)
     except ValueError as error:
@@ -71,20 +65,16 @@ def read_classes(folder, problems):
     # "lane 1" and "lane 2" are names; "car 1" and "road 2" have values.
     has_values = all(len(numbers) == 1 for *_, numbers in named)
     if not has_values or len({name for *_, name, _ in named}) < len(named):
-        entries = [
-            (where, line, line, ())
-            if len(numbers) == 1 and (where, line, name, numbers) in named
-            else (where, line, name, numbers)
-            for where, line, name, numbers in entries
-        ]
+        for place, (where, line, name, numbers) in enumerate(entries):
+            if len(numbers) == 1 and name.lower() not in _VOID_NAMES:
+                entries[place] = where, line, line, ()
     found = _check(entries, problems)
     found.file = path.name
     if not problems:
-        kinds = [len(numbers) for *_, name, numbers in entries if name in found.names]
-        if not 2 <= len(found.names) <= VOID:
-            count = len(found.names)
+        count = len(found.names)
+        if not 2 <= count <= VOID:
             problems.append(f"{path}: has {count} classes; 2 to {VOID} can be told apart")
-        elif found.colors and min(kinds) < 3:
+        elif found.colors and {*range(count)} - {*found.colors.values()}:
             problems.append(f"{path}: gives some classes a color and others none")
     return Classes() if problems else found
 
@@ -93,20 +83,22 @@ def _check(entries, problems):
     """`Classes` of (where, line, name, numbers), if no problem is found."""
     names, colors, values = [], {}, {}
     for where, line, name, numbers in entries:
-        is_void = name.lower() in _VOID_NAMES
-        class_id = VOID if is_void else len(names)
-        known = colors if len(numbers) == 3 else values
-        key = numbers if len(numbers) == 3 else sum(numbers)
-        if name in names or (numbers and key in known) or (len(numbers) == 3 and max(key) > 255):
+        is_void, is_color = name.lower() in _VOID_NAMES, len(numbers) == 3
+        known, key = (colors, numbers) if is_color else (values, sum(numbers))
+        if name in names or (numbers and key in known) or (is_color and max(numbers) > 255):
             problems.append(f"{where}: twice there, or a color beyond 255: {line}")
         if numbers:
-            known[key] = class_id
+            known[key] = VOID if is_void else len(names)
         if not is_void:
             names.append(name)
-        elif not numbers:
+        elif not numbers and name != "__ignore__":  # of labelme, which leaves its number out
             problems.append(f"{where}: {name} takes a color; as a number it is 255")
-    only_void = {*values.values()} <= {VOID}
-    if only_void and values and not colors:  # the others are the ids in their order
+    if {*values.values()} == {VOID} and not colors:  # the others are the ids in their order
+        if taken := values.keys() & {*range(len(names))}:
+            problems.append(
+                f"{where}: void is {min(taken)}, so which numbers the classes have is not known: "
+                "give each of them one, `name VALUE`"
+            )
         values |= {number: number for number in range(len(names)) if number not in values}
     return Classes(names, colors or None, values or None)
 
@@ -122,24 +114,19 @@ def example(folder, counts, names):
     Returns:
         str of several lines.
     """
-    most_common = counts.most_common(12)
+    why = ": classes.txt has names alone." if names else "."
     lines = [
-        f"    class{number} {red} {green} {blue}"
-        for number, ((red, green, blue), _) in enumerate(most_common)
+        f"masks are in colors that nobody has explained{why}",
+        f"  Write {folder / 'classes.txt'} with a line for each color, but with your names",
+        "  (a line with the name void leaves its pixels out):",
     ]
-    if len(counts) > len(most_common):
+    for number, ((red, green, blue), _) in enumerate(counts.most_common(12)):
+        lines.append(f"    class{number} {red} {green} {blue}")
+    if len(counts) > 12:
         lines.append(
             f"    ... {len(counts)} colors in all. So many? Then JPEG or smoothing made them."
         )
-    return "\n".join(
-        [
-            "masks are in colors that nobody has explained"
-            + (": classes.txt has names alone." if names else "."),
-            f"  Write {folder / 'classes.txt'} with a line for each color, but with your names",
-            "  (a line with the name void leaves its pixels out):",
-            *lines,
-        ]
-    )
+    return "\n".join(lines)
 
 
 def distinct_colors(count):
@@ -181,6 +168,5 @@ def palette(colors):
         uint8 (256, 3).
     """
     table = np.full((256, 3), 255, np.uint8)
-    for class_id, color in enumerate(colors):
-        table[class_id] = list(bytes.fromhex(color[1:]))
+    table[: len(colors)] = [list(bytes.fromhex(color[1:])) for color in colors]
     return table

@@ -83,7 +83,7 @@ class Records:
         builder: tfds.core.DatasetBuilder, prepared, with a feature `file_name`.
         split: str, such as "train[:90%]".
         image, mask: names of the features that are left as the bytes of a file.
-        values: (lowest, highest) that a mask may have.
+        values: (lowest, highest) that a mask may have; the lowest is class 0.
     """
 
     def __init__(self, builder, split, image, mask, values):
@@ -110,8 +110,8 @@ class Records:
             where = f"{self._split}, after {count} pictures{last}"
             raise UserError(self._damage(where, error)) from error
 
-    def decode(self, record):
-        """uint8 (H, W, 3) and (H, W, 1) of a record.
+    def decode(self, record, at_least):
+        """The `Split.decode` of these records, at their own size whatever is asked for.
 
         Raises:
             ValueError: one is damaged, or the mask does not fit the picture.
@@ -129,7 +129,7 @@ class Records:
                 raise ValueError(f"{found}, not {lowest} to {highest}")
         except (ValueError, tf.errors.OpError) as error:
             raise ValueError(self._damage(_file_name(record), error)) from error
-        return image, mask
+        return image, mask - lowest, None
 
     def _damage(self, where, error):
         """Two lines for the user: what is damaged, and what to do."""

@@ -5,20 +5,20 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from support.data import labelme, mask_io
+from support.data import folder_summary, labelme, mask_io
 from support.data.classes import CLASS_FILES, class_colors, example, hex_color, read_classes
 from support.data.dataset import Source, Split, stamp_of
 from support.data.folder_splits import find_splits
-from support.data.folder_summary import (
-    different_palettes,
-    refuse,
-    share_table,
-    spread,
-    unlearnable,
-    warnings,
-)
+from support.data.folder_summary import refuse
 from support.data.folder_survey import Survey
-from support.data.image_io import VOID, ColoredMask, histogram, picture_size, read_image
+from support.data.image_io import (
+    VOID,
+    ColoredMask,
+    histogram,
+    picture_size,
+    read_image,
+    upper_bits_alone,
+)
 from support.data.mask_values import find_meaning
 
 import numpy as np
@@ -43,25 +43,18 @@ def load_folder(path):
     path, problems = Path(path), []
     classes = read_classes(path, problems)
     refuse(path, problems)
-    splits, words = find_splits(path, problems)
-    if not problems and not all(splits.values()):
-        counted = ", ".join(f"{len(named)} {split}" for split, named in splits.items())
-        problems.append(f"too few pictures: {counted}; each needs one")
+    records, words = find_splits(path, problems)
+    counted = [f"{len(some)} {split}" for split, some in records.items()]
+    if not problems and not all(records.values()):
+        problems.append(f"too few pictures: {', '.join(counted)}; each needs one")
     refuse(path, problems)
-    records = {split: [files for _, files in named] for split, named in splits.items()}
-    found = [file for pairs in records.values() for *pair, _ in pairs for file in pair]
-    counted = [f"{split} {len(pairs)}" for split, pairs in records.items()]
-    survey = Survey(path, classes, records, [words] * bool(words))
-
-    def look():
-        survey.look()
-        decode = functools.partial(_decode, survey)
-        return {split: Split(some, decode) for split, some in survey.records.items()}
-
+    found = [file for some in records.values() for *pair, _ in some for file in pair]
+    survey = Survey(path, classes, records, words)
+    decode = functools.partial(_decode, survey)
     return Source(
         title=os.fsencode(path.name).decode(errors="replace"),  # an old name, not in UTF-8
         stamp=stamp_of([*found, *(path / name for name in CLASS_FILES)], *counted),
-        splits=look,
+        splits=lambda: {split: Split(some, decode) for split, some in survey.look().items()},
         conclude=functools.partial(_conclude, survey),
     )
 
@@ -70,7 +63,8 @@ def _decode(survey, record, at_least):
     """The `Split.decode` of a folder.
 
     Its facts: `size`, (height, width); `pixels`, int (256,), how many have each value of the
-    mask; `levels`, int (256,), how often each value occurs in the picture; `mask`, its path;
+    mask; `levels`, int (256,), how often each value occurs in the picture; `upper`, its highest
+    value if the upper 8 of 16 bits are all that is read, else 0; `mask`, the path of the mask;
     `palette`, of `palette_in_use`; and `digest` of the mask.
     """
     (picture, mask, page), known, palette = record, survey.classes, {}
@@ -80,14 +74,14 @@ def _decode(survey, record, at_least):
         ids = mask_io.read_mask(mask, known.colors, known.values, page)
         if not known.colors and not known.values:
             palette = mask_io.palette_in_use(mask, histogram(ids))
-    size = picture_size(picture, page)
-    if size != ids.shape[:2]:
-        (height, width), (mask_height, mask_width) = size, ids.shape[:2]
+    height, width = size = picture_size(picture, page)
+    if ids.shape[:2] != size:
         raise ValueError(
-            f"{mask}: has {mask_width}x{mask_height} pixels, its picture {width}x{height}"
+            f"{mask}: has {ids.shape[1]}x{ids.shape[0]} pixels, its picture {width}x{height}"
         )
     image = read_image(picture, at_least, page, survey.values)
     fact = {"size": size, "mask": mask, "pixels": histogram(ids), "levels": histogram(image)}
+    fact["upper"] = image.max() if upper_bits_alone(picture, page) else 0
     return image, ids, fact | {"palette": palette, "digest": hash(ids.tobytes())}
 
 
@@ -99,31 +93,30 @@ def _conclude(survey, facts):
     for problem in problems:
         unexplained.update(problem.counts if isinstance(problem, ColoredMask) else {})
     problems = [str(problem) for problem in problems if not isinstance(problem, ColoredMask)]
-    problems += different_palettes([fact for fact in every if isinstance(fact, dict)])
+    problems += folder_summary.different_palettes([f for f in every if isinstance(f, dict)])
     if unexplained:
         problems.append(example(survey.path, unexplained, survey.classes.names))
     refuse(survey.path, problems)
 
     names, ids = _meaning(survey, every, problems)
-    by_class = {"pixels": {}, "kept": {}}  # pixels of each class in each mask, int (masks, 256)
-    for split, some in facts.items():
-        for key, found in by_class.items():
-            found[split] = np.int64([np.bincount(ids, fact[key], 256) for fact in some])
-    counts = {split: each.sum(axis=0) for split, each in by_class["pixels"].items()}
-    problems += unlearnable(names, counts)
+    for fact in every:  # from pixels of each value to pixels of each class
+        fact |= {key: np.int64(np.bincount(ids, fact[key], 256)) for key in ("pixels", "kept")}
+    counts = {split: sum(fact["pixels"] for fact in some) for split, some in facts.items()}
+    problems += folder_summary.unlearnable(names, counts)
     levels = sum(fact["levels"] for fact in every)
-    if survey.upper_bits and not levels[128:].any():
+    upper = max(fact["upper"] for fact in every)
+    if 0 < upper < 128:
         problems.append(
             "pictures are TIFFs in color with 16 bits a value, of which only the upper 8 can be "
-            f"read, and these end at {np.flatnonzero(levels)[-1]}: save them as PNG of 16 bits"
+            f"read, and these end at {upper}: save them as PNG of 16 bits"
         )
     refuse(survey.path, problems)
     summary = [
         f"{survey.path}: {'; '.join(survey.words)}",
-        spread([f["size"] for f in every], levels),
+        folder_summary.spread([f["size"] for f in every], levels),
     ]
-    summary += share_table(names, counts)
-    summary += warnings(names, counts, by_class, VOID in _known(survey).values())
+    summary += folder_summary.share_table(names, counts)
+    summary += folder_summary.warnings(names, counts, every, VOID in _known(survey).values())
     if len({fact["digest"] for fact in every}) == 1:
         summary.append("  All masks are the same: are these the right ones?")
     shown = {number: hex_color(color) for color, number in (survey.classes.colors or {}).items()}
@@ -138,19 +131,17 @@ def _conclude(survey, facts):
 
 def _meaning(survey, facts, problems):
     """Names of the classes, and the class id (256,) of each value that was read."""
-    names, ids = survey.classes.names, np.arange(256, dtype=np.uint8)
-    words = f"what {survey.classes.file} names" if _known(survey) and not survey.labels else ""
-    is_explained = survey.classes.values or VOID in _known(survey).values() or survey.labels
-    if not is_explained:
+    names, ids, known = survey.classes.names, np.arange(256, dtype=np.uint8), _known(survey)
+    words = "polygons of labelme" if survey.polygons else f"what {survey.classes.file} names"
+    if not (survey.polygons or survey.classes.values or VOID in known.values()):
         try:
-            counts = np.array([fact["pixels"] for fact in facts])
-            names, ids, found = find_meaning(names, counts)
-            words = words or found
+            names, ids, form = find_meaning(names, np.array([fact["pixels"] for fact in facts]))
         except ValueError as error:
             refuse(survey.path, [str(error)])
-    survey.words.insert(0, f"masks hold {words or 'polygons of labelme'}")
+        words = words if known else form
+    survey.words.insert(0, f"masks hold {words}")
     for fact in facts:
-        found = np.unique(ids[np.flatnonzero(fact["pixels"])])
+        found = ids[fact["pixels"] > 0]
         value = max(found[found != VOID], default=0)
         if value >= len(names):
             problems.append(

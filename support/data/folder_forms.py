@@ -31,7 +31,7 @@ def find_pairs(folder, problems, listed=()):
             masks.
 
     Returns:
-        dict from name to (picture, mask), both Paths; str, what is remarkable about them, or "".
+        dict from name to (picture, mask, None), Paths; str, what is remarkable about them, or "".
 
     Raises:
         UserError: the folder is of no form that is known.
@@ -66,10 +66,9 @@ def _beside(folder, problems):
     found = {name: _MASK_NAME.fullmatch(name) for name in files}
     masks = {name: files[name] for name, fits in found.items() if fits}
     pictures = {name: path for name, path in files.items() if name not in masks}
-    if not any(fits and fits["name"] in pictures for fits in found.values()):
-        common = _pair(pictures, masks, [])[0] if pictures and masks else {}
-        if not common:
-            return None
+    by_name = any(fits and fits["name"] in pictures for fits in found.values())
+    if not by_name and not _pair(pictures, masks, [])[0]:
+        return None
     for name in [name for name, fits in found.items() if fits and fits["number"]]:
         problems.append(f"{masks.pop(name)}: a picture has one mask; unite those of it in one file")
     return pictures, masks
@@ -128,8 +127,8 @@ def _named(folder, problems, is_wanted=is_picture, told=True):
 
 def _pair(pictures, masks, problems, listed=()):
     """Pictures and masks of the same name, but for what all names of their kind have in common."""
-    words = ""
-    pictures = {n: pictures[n] for n in pictures if not listed or n in listed}
+    pictures, words = {n: pictures[n] for n in pictures if not listed or n in listed}, ""
+    own = {path: name for name, path in pictures.items()}  # by which they are cut into splits
     if pictures.keys() != masks.keys():
         pictures, masks, words = _without_common_parts(pictures, masks)
     masks = {n: masks[n] for n in masks if not listed or n in pictures}
@@ -139,7 +138,7 @@ def _pair(pictures, masks, problems, listed=()):
         return {}, words
     problems += [f"{pictures[name]}: has no mask" for name in pictures if name not in masks]
     problems += [f"{masks[name]}: has no picture" for name in masks if name not in pictures]
-    return {name: (pictures[name], masks[name]) for name in pictures if name in masks}, words
+    return {own[p]: (p, masks[n], None) for n, p in pictures.items() if n in masks}, words
 
 
 def _without_common_parts(pictures, masks):
@@ -173,14 +172,12 @@ def _shortened(found):
     """
     names = [name.rpartition("/")[2] for name in found]
     begin, end = _common_beginning(names), _common_beginning([name[::-1] for name in names])[::-1]
-    begins = [
-        begin[:size]
-        for size in range(1, len(begin) + 1)
-        if begin[size - 1] in _SEPARATORS
-        or (
-            not begin[size - 1].isdigit() and all(name[size : size + 1].isdigit() for name in names)
-        )
-    ]
+
+    def ends_a_word(size):
+        before, after = begin[size - 1], (name[size : size + 1] for name in names)
+        return before in _SEPARATORS or (not before.isdigit() and all(map(str.isdigit, after)))
+
+    begins = [begin[:size] for size in range(1, len(begin) + 1) if ends_a_word(size)]
     ends = [end[first:] for first in range(len(end)) if end[first] in _SEPARATORS]
     for first, last in itertools.product(["", *begins[-3:]], ["", *ends[:3]]):
         left_out = len(first) + len(last)
@@ -188,13 +185,10 @@ def _shortened(found):
             shorter = {}
             for name, path in found.items():
                 parent, slash, name = name.rpartition("/")
-                shorter[parent + slash + name[len(first) : len(name) - len(last)]] = path
-            parts = [f'"{part}"' for part in (first, last) if part]
-            if len(shorter) == len(found):
-                yield left_out, shorter, " and ".join(parts)
+                shorter[parent + slash + name.removeprefix(first).removesuffix(last)] = path
+            yield left_out, shorter, " and ".join(f'"{part}"' for part in (first, last) if part)
 
 
 def _common_beginning(names):
-    first, last = min(names, default=""), max(names, default="")
-    differs = (at for at, (a, b) in enumerate(zip(first, last, strict=False)) if a != b)
-    return first[: next(differs, len(first))]
+    same = itertools.takewhile(lambda letters: len({*letters}) == 1, zip(*names, strict=False))
+    return "".join(letters[0] for letters in same)

@@ -48,15 +48,15 @@ def find_splits(path, problems):
         problems: list of str, to which is added what is wrong.
 
     Returns:
-        dict from split to a sorted list of (name, (picture, mask, page)), both Paths, with the
-        number of the page if they are stacks of which one split has a part, else None; and str,
-        what is remarkable about them, or "".
+        dict from split to a list of (picture, mask, page) in the order of their names, both Paths,
+        with the number of the page if they are stacks of which one split has a part, else None; and
+        list of str, what is remarkable about them.
 
     Raises:
         UserError: there are no such folders.
     """
     folders = {
-        split: [path / name for name in names if (path / name).is_dir()]
+        split: [folder for folder in sorted(path.glob("*/")) if folder.name.lower() in names]
         for split, names in SPLITS.items()
     }
     if any(folders.values()):
@@ -66,22 +66,22 @@ def find_splits(path, problems):
         pairs, words = find_pairs(path, problems, {*itertools.chain(*lists.values())})
         found = _from_lists(lists, pairs, problems) or _from_names(pairs, problems)
         found = found or {"train": pairs}
+    words = [words] if words else []
     missing = [split for split in ("test", "validation") if split not in found]
     if any(folders.values()) or len(found) > 1:
         for split in reversed(missing):
             print(f"{path} has no folder for {split}: a tenth of train/ is kept for it")
-    train = {name: (*pair, None) for name, pair in found["train"].items()}
+    train = found["train"]
     if missing and len(train) <= len(missing):
-        train = _pages(train)
+        train = {
+            name if page is None else f"{name}/{page:05}": (picture, mask, page)
+            for name, record in train.items()
+            for picture, mask, page in pages_of(record, problems)
+        }
         if len(train) > len(missing):
-            words += "; pages of one stack in several splits, so scores on them say little"
-    parts = {
-        split: {n: (*pair, None) for n, pair in found.get(split, {}).items()} for split in SPLITS
-    }
-    parts |= {split: {n: train[n] for n in names} for split, names in cut(train, missing).items()}
-    return {split: sorted(pairs.items()) for split, pairs in parts.items()}, words.removeprefix(
-        "; "
-    )
+            words.append("pages of one stack in several splits, so scores on them say little")
+    found |= {split: {n: train[n] for n in names} for split, names in cut(train, missing).items()}
+    return {split: [files for _, files in sorted(found[split].items())] for split in SPLITS}, words
 
 
 def _from_folders(path, folders, problems):
@@ -96,7 +96,7 @@ def _from_folders(path, folders, problems):
     problems += [
         f"{folder} is no split: they are train/, val/ and test/"
         for folder in sorted(path.iterdir())
-        if folder.is_dir() and folder.name not in _SPLIT_OF and subfolder(folder)
+        if folder.is_dir() and folder.name.lower() not in _SPLIT_OF and subfolder(folder)
     ]
     found = {
         split: find_pairs(several[0], problems) for split, several in folders.items() if several
@@ -107,16 +107,27 @@ def _from_folders(path, folders, problems):
 
 def _lists(path):
     """dict from each file of `_LISTS` to its names; empty if none says what to train on."""
-    files = [file for file in sorted((path / _LISTS).glob("*.txt")) if file.stem in _SPLIT_OF]
-    lists = {}
+    files, lists = sorted((path / _LISTS).glob("*.txt")), {}
     for file in files:
+        if _list_split(file) is None:
+            continue
         try:
             lines = [unicodedata.normalize("NFC", line.strip()) for line in read_lines(file)]
         except ValueError as error:
             raise UserError(str(error)) from error
         if names := [*filter(None, lines)]:
             lists[file] = names
-    return lists if any(_SPLIT_OF[file.stem] == "train" for file in lists) else {}
+    splits = [*map(_list_split, lists)]
+    if twice := [file for file in lists if splits.count(_list_split(file)) > 1]:
+        names = " and ".join(file.name for file in twice)
+        raise UserError(f"{twice[0].parent} has {names}, which mean the same: keep one")
+    if lists and "train" not in splits:
+        print(f"{path / _LISTS} has no train.txt: its lists are not obeyed, all may be trained on")
+    return lists if "train" in splits else {}
+
+
+def _list_split(file):
+    return _SPLIT_OF.get(file.stem.lower())
 
 
 def _from_lists(lists, pairs, problems):
@@ -125,7 +136,7 @@ def _from_lists(lists, pairs, problems):
     for file, names in lists.items():
         unknown = [name for name in names if name not in pairs]
         problems += [f"{file}: there is no picture {name} with a mask" for name in unknown]
-        found[_SPLIT_OF[file.stem]] = {name: pairs[name] for name in names if name in pairs}
+        found[_list_split(file)] = {name: pairs[name] for name in names if name in pairs}
     for one, other in itertools.combinations(found, 2):
         if both := found[one].keys() & found[other].keys():
             problems.append(
@@ -139,22 +150,22 @@ def _from_names(pairs, problems):
     """Pictures of images/train/, images/val/ and so on; None if these are no splits."""
     found = {}
     for name, pair in pairs.items():
-        found.setdefault(_SPLIT_OF.get(name.split("/")[0] if "/" in name else ""), {})[name] = pair
+        folder, slash, _ = name.partition("/")
+        found.setdefault(_SPLIT_OF.get(folder.lower() if slash else ""), {})[name] = pair
     others = found.pop(None, {})
     if not found or (others and [*found] == ["train"]):  # pictures of trains, perhaps
         return None
     problems += [
         f"{picture}: is neither in train/ nor in val/ nor in test/, as others are"
-        for picture, _ in others.values()
+        for picture, *_ in others.values()
     ]
     return {"train": {}} | found
 
 
-def _pages(pairs):
-    """Pictures with each page of a stack for itself."""
-    found = {}
-    for name, (picture, mask, _) in pairs.items():
-        pages = count_pages(picture)
-        for page in range(pages) if pages > 1 else (None,):
-            found[name if page is None else f"{name}/{page:05}"] = picture, mask, page
-    return found
+def pages_of(record, problems):
+    """The pages of a stack that is not cut apart, each as a record; any other record alone."""
+    picture, mask, page = record
+    pages = count_pages(picture) if page is None else 1
+    if pages > 1 and pages != (others := count_pages(mask)):
+        problems.append(f"{picture}: has {pages} pages, its mask {others}")
+    return [(picture, mask, number) for number in (range(pages) if pages > 1 else (page,))]

@@ -1,5 +1,6 @@
 """What is told of a folder before it is trained on: its pictures, its classes, its faults."""
 
+import re
 from pathlib import PurePath
 
 from support.data.image_io import VOID
@@ -34,11 +35,10 @@ def unlearnable(names, counts):
     Args:
         names: list of str. counts: dict from split to int64 (256,), pixels of each class.
     """
-    learned = counts["train"]
     for split in ("validation", "test"):
-        if counts[split].sum() and not counts[split][:VOID].sum():
+        if not counts[split][:VOID].any():
             yield f"the {split} split is void all over"
-        for name, trained, there in zip(names, learned, counts[split], strict=False):
+        for name, trained, there in zip(names, counts["train"], counts[split], strict=False):
             if there and not trained:
                 yield f"{name} is in the {split} split, but not in training: move pictures"
 
@@ -76,24 +76,22 @@ def share_table(names, counts):
     yield f"  {'':<24}" + "".join(f"{split:>12}" for split in counts)
     void = [("void", VOID)] if any(pixels[VOID] for pixels in counts.values()) else []
     for name, number in [*zip(names, range(VOID), strict=False), *void]:
-        shares = [pixels[number] / max(pixels.sum(), 1) for pixels in counts.values()]
+        shares = [pixels[number] / pixels.sum() for pixels in counts.values()]
         shown = ["<0.01%" if 0 < share < 5e-5 else f"{share:.2%}" for share in shares]
         yield f"  {name:<24}" + "".join(f"{share:>12}" for share in shown)
 
 
-def warnings(names, counts, by_class, void_was_named):
+def warnings(names, counts, facts, void_was_named):
     """Lines on what may go wrong, though it can be trained on.
 
     Args:
         names: list of str.
         counts: dict from split to int64 (256,), pixels of each class.
-        by_class: dict with `pixels` and `kept`, before and after resizing, each a dict from split
-            to int64 (pictures, 256).
+        facts: list of dicts with `pixels` and `kept`, int64 (256,), pixels of each class in a mask
+            before and after resizing.
         void_was_named: whether somebody has said which pixels are void.
     """
-    before, after = (
-        (np.concatenate([*by_class[key].values()]) > 0).sum(axis=0) for key in ("pixels", "kept")
-    )
+    before, after = (sum(fact[key] > 0 for fact in facts) for key in ("pixels", "kept"))
     for name, masks, left in zip(names, before, after, strict=False):
         if left < masks / 2:
             yield (
@@ -104,6 +102,12 @@ def warnings(names, counts, by_class, void_was_named):
         missing = [n for id, n in enumerate(names) if counts["train"][id] and not counts[split][id]]
         if missing:
             yield f"  The {split} split has no {', '.join(missing)}: its scores leave that out."
+    side = re.compile(r"(?<![a-z])(left|right)(?![a-z])|[\u5de6\u53f3]", re.IGNORECASE)
+    if sides := ", ".join(filter(side.search, names)):
+        yield (
+            f"  {sides}: in training, every second picture is mirrored, so that left and right are "
+            "mixed up. --augmentation 0 leaves that out, and photos go without --mirrored."
+        )
     total = sum(counts.values())
     if not void_was_named and total[VOID] > total.sum() / 100:
         yield (

@@ -2,13 +2,14 @@
 
 import itertools
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from support.data import labelme
 from support.data.classes import Classes
+from support.data.folder_splits import pages_of
 from support.data.folder_summary import refuse
-from support.data.image_io import VOID, count_pages, upper_bits_alone, value_range
+from support.data.image_io import VOID, value_range
 from support.runtime.startup import VERBOSE
 from support.runtime.threads import map_ahead
 
@@ -24,18 +25,17 @@ class Survey:
     records: dict  # from split to list of (picture, mask, page); page None is the whole file
     words: list  # of str, what is remarkable
     values: tuple | None = None  # (lowest, highest), 0 and 255 in pictures of more than 8 bits
-    upper_bits: bool = False  # whether of some pictures only the upper 8 of 16 bits can be read
-    labels: set = field(default_factory=set)  # of str, of labelme
+    polygons: bool = False  # whether masks are files of labelme
 
     def look(self):
-        """Look at every picture and mask for what none of them can say alone.
+        """Look at every picture and mask for what none of them can say alone; return the records.
 
         Raises:
             UserError: pages are missing, all pictures are of one value, or JSON is not labelme's.
         """
         problems = []
         for split, stacks in self.records.items():
-            self.records[split] = [page for stack in stacks for page in _pages(stack, problems)]
+            self.records[split] = [page for stack in stacks for page in pages_of(stack, problems)]
         refuse(self.path, problems)
         everything = [*itertools.chain(*self.records.values())]
         print(f"Looking at {len(everything)} pictures of {self.path}", flush=True)
@@ -44,9 +44,9 @@ class Survey:
             for found in map_ahead(_look, everything, threads, count=16):
                 looked.append(found)
                 bar.add(1)
-        self._choose_range([values for values, _ in looked])
-        self.upper_bits = any(upper for _, upper in looked)
+        self._choose_range(looked)
         self._name_labels([mask for _, mask, _ in everything if labelme.is_file(mask)])
+        return self.records
 
     def _choose_range(self, ranges):
         """One linear scale for all pictures, where most have more than 8 bits."""
@@ -64,14 +64,14 @@ class Survey:
         """Names for the labels of labelme, in alphabetical order, if nobody has given any."""
         if not files:
             return
-        problems = []
+        self.polygons, labels, problems = True, set(), []
         for file in files:
             try:
-                self.labels |= labelme.labels(file)
+                labels |= labelme.labels(file)
             except ValueError as error:
                 problems.append(str(error))
         refuse(self.path, problems)
-        names = self.classes.names or sorted(self.labels)
+        names = self.classes.names or sorted(labels)
         names = [labelme.BACKGROUND if n == labelme.LABELME_BACKGROUND else n for n in names]
         if names.count(labelme.BACKGROUND) > 1:
             refuse(self.path, [f"{self.classes.file} has two names for background: keep one"])
@@ -86,19 +86,10 @@ class Survey:
         self.classes = Classes(names, colors or None, file=self.classes.file)
 
 
-def _pages(record, problems):
-    """The pages of a stack that is not cut apart, each as a record; any other record alone."""
-    picture, mask, page = record
-    pages = count_pages(picture) if page is None else 1
-    if pages > 1 and pages != (others := count_pages(mask)):
-        problems.append(f"{picture}: has {pages} pages, its mask {others}")
-    return [(picture, mask, number) for number in (range(pages) if pages > 1 else (page,))]
-
-
 def _look(record):
-    """`value_range` and `upper_bits_alone` of a picture."""
+    """`value_range` of a picture."""
     picture, _, page = record
     try:
-        return value_range(picture, page), upper_bits_alone(picture, page)
+        return value_range(picture, page)
     except ValueError:
-        return None, False  # it is told when it is decoded
+        return None  # it is told when it is decoded

@@ -11,7 +11,6 @@ from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 VOID = 255  # a mask's value for "ignore": neither trained on nor scored
 
 _PICTURES = {".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp"}
-_SWAPPED = {5, 6, 7, 8}  # EXIF orientations that turn a picture by a quarter
 BITS_PER_SAMPLE, PHOTOMETRIC, SAMPLES_PER_PIXEL, EXTRA_SAMPLES = 258, 262, 277, 338  # of TIFF
 
 Image.MAX_IMAGE_PIXELS = None  # pictures are the user's own; the limit is against strangers'
@@ -30,17 +29,16 @@ def picture_size(path, page=None):
     """
     with opened(path, page) as image:
         width, height = image.size  # Pillow has turned that of a TIFF already
-        turned = image.format != "TIFF" and image.getexif().get(ORIENTATION) in _SWAPPED
-    return (width, height) if turned else (height, width)
+        turned = image.format != "TIFF" and image.getexif().get(ORIENTATION) in (5, 6, 7, 8)
+    return (width, height) if turned else (height, width)  # turned by a quarter
 
 
 def count_pages(path):
     """How many pages a TIFF has; 1 for every other file, and for one that cannot be read."""
-    pages = 1
     if path.suffix.lower() in (".tif", ".tiff"):
         with contextlib.suppress(ValueError), opened(path, 0) as image:  # told when it is decoded
-            pages = image.n_frames
-    return pages
+            return image.n_frames
+    return 1
 
 
 def value_range(path, page=None):
@@ -93,8 +91,8 @@ def read_image(path, at_least=None, page=None, values=None):
         elif values:
             lowest, highest = values
             raise ValueError(
-                f"has 8 bits a value, but pictures to train on are from {lowest:g} to {highest:g}: "
-                "how these compare is not known; save all alike"
+                f"is read with 8 bits a value, but pictures to train on are from {lowest:g} to "
+                f"{highest:g}: how these compare is not known; save all alike"
             )
         elif at_least:
             image.draft(None, (2 * at_least, 2 * at_least))
@@ -137,7 +135,7 @@ def opened(path, page=None):
         with open(path, "rb") as file, Image.open(file) as image:
             if page is not None:
                 image.seek(page)
-            elif image.format == "TIFF" and image.n_frames > 1:
+            elif image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # MPO: of a phone
                 raise ValueError(f"has {image.n_frames} pages; save each as a file of its own")
             yield image
     except ColoredMask as error:

@@ -1,6 +1,7 @@
 """Masks in every common form to class ids."""
 
 from support.data.image_io import PHOTOMETRIC, VOID, ColoredMask, opened
+from support.data.wide_values import is_wide
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -27,8 +28,12 @@ def read_mask(path, colors=None, values=None, page=None):
         ColoredMask: it has colors, and `colors` is None.
     """
     with opened(path, page) as image:
-        if image.format in ("JPEG", "MPO", "WEBP"):
-            raise ValueError(f"{image.format} changes the values of a mask; save it as PNG")
+        in_tiff = {"jpeg": "JPEG", "tiff_jpeg": "JPEG", "webp": "WEBP"}
+        kind = in_tiff.get(image.info.get("compression"), image.format)
+        if kind in ("JPEG", "MPO", "WEBP"):
+            raise ValueError(f"{kind} changes the values of a mask; save it as PNG")
+        if image.mode in ("RGB", "RGBA", "LA") and is_wide(image) and not colors:
+            raise ValueError("has 16 bits a channel, of which 8 are read; save it as gray, 8 bits")
         is_gif, is_bits = image.format == "GIF", image.mode == "1"
         white_is_0 = image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == 0
         if white_is_0 and not colors and not values:
@@ -43,7 +48,10 @@ def read_mask(path, colors=None, values=None, page=None):
             image = Image.fromarray(255 - np.asarray(image))
         if colors and image.mode in ("P", "L", "LA"):
             rgb = image.convert("RGB")
-            image = rgb if all(color in colors for _, color in rgb.getcolors(256)) else image
+            is_explained = all(color in colors for _, color in rgb.getcolors(256))
+            if not (is_explained or is_gif):
+                _refuse_other_numbers(np.asarray(image.getchannel(0)), np.asarray(rgb), colors)
+            image = rgb if is_explained else image
         if is_gif and image.mode == "P":  # who writes one numbers its colors as it likes
             image = image.convert("L" if _is_gray(image) else "RGB")
         pixels = np.asarray(image)
@@ -56,7 +64,12 @@ def read_mask(path, colors=None, values=None, page=None):
             pixels = pixels[..., 0]
         elif image.mode not in ("L", "P", "F") and not image.mode.startswith("I"):
             raise ValueError(f"a mask cannot be of Pillow's mode {image.mode}; save it as PNG")
-        if is_bits and values and 255 not in values:
+        if is_bits and values and {1, VOID} <= {*values} and pixels.any():
+            raise ValueError(
+                "has one bit a pixel, and classes.txt names both 1 and 255: which of these its "
+                "white is, is not known; save it with 8 bits"
+            )
+        if is_bits and values and VOID not in values:
             pixels = pixels // 255
         pixels = _whole_numbers(pixels, values)
         if values:
@@ -78,6 +91,17 @@ def _without_opacity(pixels, channels):
         if is_plain or (channels == 3 and len(count_colors(colors)) > 256):  # or a photo, cut out
             raise ValueError("tells its classes by opacity; save opacity alone as a gray PNG")
     return colors
+
+
+def _refuse_other_numbers(numbers, rgb, colors):
+    """Refuse numbers (H, W) whose colors (H, W, 3) are explained in part, and as other classes."""
+    for number, at in zip(*np.unique(numbers, return_index=True), strict=True):
+        color = tuple(rgb.reshape(-1, 3)[at].tolist())
+        if (known := colors.get(color, number)) != number:
+            raise ValueError(
+                f"has colors that classes.txt has not, so that numbers count; but {color}, its "
+                f"number {number}, is {known} there: give each color a line, or use `name VALUE`"
+            )
 
 
 def palette_in_use(path, counts):
@@ -113,10 +137,9 @@ def _ids_of_values(pixels, values):
     ids, unknown = _look_up(pixels, values)
     if unknown.any():
         value = pixels[unknown][0]
-        count = (pixels == value).sum()
         raise ValueError(
-            f"{count} pixels of the value {value}, which classes.txt does not name; a line "
-            f"`void {value}` leaves them out"
+            f"{(pixels == value).sum()} pixels of the value {value}, which classes.txt does not "
+            f"name; a line `void {value}` leaves them out"
         )
     return ids[..., None]
 

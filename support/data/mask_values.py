@@ -5,7 +5,6 @@ from support.data.image_io import VOID
 import numpy as np
 
 _MOST_UNNAMED = 64  # classes without names; more are gray levels rather than ids
-_BINARY = ["background", "foreground"]
 
 
 def find_meaning(names, counts):
@@ -28,13 +27,9 @@ def find_meaning(names, counts):
         for words, fits, is_object in FORMS:
             if fits(counts, total, values):
                 _refuse_two_scales(counts, is_object)
-                return names or _BINARY, is_object.astype(np.uint8), words
+                return names or ["background", "foreground"], is_object.astype(np.uint8), words
         _refuse_strays(total, values)
     return names or _unnamed(values), np.arange(256).astype(np.uint8), "ids"
-
-
-def _is_black_and_white(counts, total, values):
-    return values.tolist() == [0, VOID]
 
 
 def _is_smooth(counts, total, values):
@@ -52,7 +47,7 @@ _VALUES = np.arange(256)
 
 # What masks of two classes look like: in words, how it is known, and which values are the object.
 FORMS = (
-    ("0 and 255", _is_black_and_white, _VALUES == VOID),
+    ("0 and 255", lambda counts, total, values: values.tolist() == [0, VOID], _VALUES == VOID),
     ("0 and 255 with smooth edges, cut at 128", _is_smooth, _VALUES >= 128),
     ("0 and 1 in some, 0 and 255 in others, both the object", _is_mixed, _VALUES > 0),
 )

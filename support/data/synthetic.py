@@ -28,13 +28,12 @@ def load_synthetic(counts=(720, 80, 160)):
         image, trimap = draw_animal(np.random.default_rng((split, number)))
         return image, trimap - np.uint8(1), None
 
-    names = ("train", "validation", "test")
     return Source(
         title="synthetic pictures (drawn, not photographed)",
         stamp=f"{fingerprint(__file__)} {counts}",
         splits={
             name: Split(range(counts[split]), functools.partial(draw, split=split))
-            for split, name in enumerate(names)
+            for split, name in enumerate(("train", "validation", "test"))
         },
     )
 
@@ -88,9 +87,8 @@ def _limb_distance(x, y, limb):
     ax, ay, a_radius, bx, by, b_radius = limb
     dx, dy = bx - ax, by - ay
     along = np.clip(((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy + 1e-9), 0, 1)
-    return np.hypot(x - ax - along * dx, y - ay - along * dy) - (
-        a_radius + along * (b_radius - a_radius)
-    )
+    radius = a_radius + along * (b_radius - a_radius)
+    return np.hypot(x - ax - along * dx, y - ay - along * dy) - radius
 
 
 def _smooth_noise(rng, height, width, cells, channels=1):

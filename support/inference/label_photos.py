@@ -5,7 +5,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from support.data.image_io import read_image
+from support.data.image_io import read_image, upper_bits_alone
 from support.inference.fold_batch_norm import fold_batch_norm
 from support.inference.model_file import find_model, load_model
 from support.inference.overlay import draw_overlay, mask_image, set_figure_font
@@ -80,6 +80,11 @@ def _label(jobs, predict_batch, resize, normalize, facts, keep_probabilities, fa
         photo, _ = job
         try:
             image = seen = read_image(photo, values=value_range)
+            if image.max() < 128 and upper_bits_alone(photo):
+                raise ValueError(
+                    f"{photo}: is a TIFF in color with 16 bits a value, of which the upper 8 are "
+                    f"read, and these end at {image.max()}: save it with 8 bits"
+                )
             if not tiled:  # once more: of a large JPEG, training decodes a part of the pixels
                 seen = read_image(photo, size, values=value_range)
                 seen, _ = resize(seen, seen[..., :1], size)

@@ -40,7 +40,8 @@ def _pictures(path, output):
     """Return the file, or the pictures in the folder."""
     if not path.is_dir():
         return [path]
-    results = tuple(_ENDINGS.values()) if path.resolve() == output.resolve() else ()
+    endings = (*_ENDINGS.values(), "-overlay.png")  # which earlier versions wrote
+    results = endings if path.resolve() == output.resolve() else ()
     return [
         file
         for file in sorted(path.iterdir())

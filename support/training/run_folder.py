@@ -62,7 +62,11 @@ def find_unfinished(parent, used):
             OSError, ValueError, TypeError
         ):  # a foreign file, or a folder not ours
             different = differences(json.loads(path.read_text(encoding="utf-8")), used)
-            if (folder / "metrics.json").exists() or not (held := lock(folder)):
+            is_finished = (folder / "metrics.json").exists()
+            if (is_finished and not (folder / "best.npz").exists()) or not (held := lock(folder)):
+                continue
+            if is_finished:  # and killed before it had tidied up
+                finish(folder, held)
                 continue
             words = ", ".join(f"{name} {now}, was {was}" for name, was, now in different[:3])
             if all(_rounded(name, was) == _rounded(name, now) for name, was, now in different):
