@@ -93,12 +93,12 @@ def build_model(
         x = layers.Concatenate()([skip, x])
         x = conv_block(x, filters, batch_norm_momentum)
     x = layers.Conv2D(num_classes, 1, name="scores")(x)
-    logits = layers.Activation("linear", dtype="float32", name="logits")(x)
+    logits = layers.Activation("linear", dtype="float32", name="logits")(x)  # x may have 16 bits
     return keras.Model(inputs, logits, name="unet")
 
 
 def main():
-    flags = common.parse_flags(
+    flags = common.parse_flags(  # a flag for each constant above; what some of them may be
         globals(), {"image_size": range(32, 2049, 16), "base_filters": range(1, 513)}
     )
     if common.use_trained_model("unet", flags):  # for --predict and --export
@@ -117,9 +117,9 @@ def main():
         optimizer=common.Muon(schedule),
         loss=common.segmentation_loss,
         metrics=[common.mean_iou(len(data.class_names))],
-        jit_compile=common.JIT_COMPILE,
+        jit_compile=common.JIT_COMPILE,  # no XLA where TensorFlow computes on a CPU: it is slower
     )
-    run = common.Run("unet", flags, data)
+    run = common.Run("unet", flags, data)  # callbacks that end fit with the best weights
     model.fit(
         data.train,
         validation_data=data.validation,

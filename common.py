@@ -48,21 +48,22 @@ from tensorflow.data import AUTOTUNE
 class Data:
     """The three splits as finite batches of float32 (N, S, S, 3) in [0, 1] and uint8 (N, S, S, 1).
 
-    What `train` yields follows from the seed and the epoch alone, however often it is read. In
-    tiles, `test` has whole pictures, each a batch of its own, and the others have squares. Of
-    several processes, each has its columns of every batch, and every n-th picture of `test`. The
-    last batch of validation is filled up with void, so that its loss counts every batch alike.
+    S is `IMAGE_SIZE`. What `train` yields follows from the seed and the epoch alone, however often
+    it is read. In tiles, `test` has whole pictures, each a batch of its own, and the others have
+    squares. Of several processes, each has its share of every batch, and every n-th picture of
+    `test`. The last batch of validation is filled up with void, so that its loss counts every batch
+    alike.
     """
 
     train: tf.data.Dataset
     validation: tf.data.Dataset
     test: tf.data.Dataset
-    epochs: Epochs  # whose number a callback of `Run` counts up
-    counts: dict  # pictures in each of the three
-    title: str
-    identity: str
-    class_names: tuple
-    class_colors: tuple
+    epochs: Epochs  # the order in `train`; `Run` tells it which epoch is next
+    counts: dict  # from split to its number of pictures
+    title: str  # names the data in every figure
+    identity: str  # hash of all pixels and class names: an interrupted run knows its data by it
+    class_names: tuple  # of str, in the order of the class ids
+    class_colors: tuple  # of "#RRGGBB", in the same order
     value_range: tuple | None  # what became 0 and 255 in pictures of more than 8 bits
     tile: int | None  # side of the squares that pictures are cut into; None if they are resized
 
