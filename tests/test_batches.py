@@ -61,6 +61,8 @@ def test_the_dataset_ends_and_asks_for_the_epoch_anew(process):
     epochs = Epochs(10, batch_size=4, seed=3)
     dataset = epochs.batches()
     assert len(dataset) == 2
+    shapes = [spec.shape.as_list() for spec in dataset.element_spec]
+    assert shapes == [[None], [None, DRAWS]]  # see there why
     for number in (0, 5, 0):
         epochs.number = number
         steps = list(dataset.as_numpy_iterator())
