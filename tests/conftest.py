@@ -7,6 +7,8 @@ import importlib
 import json
 import os
 import random
+import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -16,27 +18,16 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-
-import common  # noqa: E402  (first: it quiets TensorFlow's import)
-from support.data.prepared import Pictures  # noqa: E402
-from support.data.synthetic import draw_animal  # noqa: E402
-from support.runtime import startup  # noqa: E402
-from support.training import batch_norm  # noqa: E402
-
-import keras  # noqa: E402
-import tensorflow as tf  # noqa: E402
-import tensorflow_datasets as tfds  # noqa: E402
-from PIL import Image  # noqa: E402
 
 if "PYTEST_XDIST_WORKER" not in os.environ:  # processes on JAX share what XLA compiles, so far
     _compiled = tempfile.TemporaryDirectory(prefix="compiled-")
     os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
     os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
 
-startup.use_known_defaults()  # as `launch` does, without which many tests call `main`
 TRAIN_COUNT, TEST_COUNT = 40, 6
 # Small enough for seconds, large enough for all levels of every network.
 SMALL = ["--image-size", "64", "--batch-size", "4", "--augmentation", "0.5"]
@@ -45,13 +36,26 @@ STAGES = ["--decoder-epochs", "1", "--fine-tune-epochs", "1"]
 NETWORKS = {
     "unet": ("Unet-keras", ["--base-filters", "4", "--epochs", "2"]),
     "u2net": ("U2Net-keras", ["--variant", "lite", "--self-attention", "--epochs", "2"]),
-    "fcn": ("FCN-keras", ["--pretrained", "none", "--fc-filters", "8", *STAGES]),
+    "fcn": (
+        "FCN-keras",
+        ["--pretrained", "none", "--fc-filters", "8", "--image-size", "32", *STAGES],
+    ),
 }
 
 
 def pytest_xdist_auto_num_workers():
     """One more than there are cores, for some tests wait for a network or a process."""
     return min(1 + (os.cpu_count() or 1), 4)
+
+
+def pytest_collectstart():
+    """Import what takes seconds where tests are collected: a process that hands them out is spared.
+
+    Therefore functions below import TensorFlow and what needs it.
+    """
+    importlib.import_module("common")  # first: it quiets TensorFlow's import
+    # As `launch` does, without which many tests call `main`.
+    importlib.import_module("support.runtime.startup").use_known_defaults()
 
 
 def main_of(script):
@@ -108,6 +112,17 @@ def wait_for_epochs(process, runs_dir, epochs, moment=1, patience=300):
         time.sleep(0.02)
 
 
+def cut_short(process, runs_dir, epochs, moment=1):
+    """A copy of what `kill -9` would leave of the only run after so many epochs; it goes on."""
+    wait_for_epochs(process, runs_dir, epochs, moment)
+    if sys.platform != "win32":  # which has no such signals
+        process.send_signal(signal.SIGSTOP)
+    left = shutil.copytree(runs_dir, runs_dir.with_name(f"{runs_dir.name} cut short"))
+    if sys.platform != "win32":
+        process.send_signal(signal.SIGCONT)
+    return left
+
+
 def finished_run(runs_dir, network):
     """The only run below a folder, with its JSON files read."""
     (folder,) = (Path(runs_dir) / network).iterdir()
@@ -118,6 +133,10 @@ def finished_run(runs_dir, network):
 @pytest.fixture(autouse=True)
 def seed():
     """Every test draws the same weights each time; some small networks start dead."""
+    from support.training import batch_norm
+
+    import keras
+
     keras.utils.set_random_seed(0)
     yield
     keras.layers.BatchNormalization.call = batch_norm._composed  # `set_up` puts another in
@@ -129,6 +148,11 @@ def pets(tmp_path_factory):
 
     The archives' official layout is laid out by hand; only the download is replaced.
     """
+    from support.data.synthetic import draw_animal
+
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
     archives = tmp_path_factory.mktemp("archives")
     images, annotations = archives / "images", archives / "annotations"
     for folder in (images, annotations / "trimaps", annotations / "xmls"):
@@ -157,6 +181,8 @@ def pets(tmp_path_factory):
 
 def mapped(pairs):
     """`Pictures` of (image, mask) pairs, as if they had been prepared."""
+    from support.data.prepared import Pictures
+
     pixels = [np.concatenate(pair, axis=-1) for pair in pairs]
     flat = np.concatenate([one.ravel() for one in pixels])
     flat.flags.writeable = False  # as a file that is mapped for reading
@@ -209,15 +235,18 @@ def finished_runs():
 
 @pytest.fixture(params=map(whole_run, NETWORKS))
 def run(request, pets, tmp_path_factory, finished_runs):
-    """A finished run of each script, trained once for all tests."""
+    """A finished run of each script, trained once for all tests; as if killed, in `cut_short`."""
     network = request.param
     if network not in finished_runs:
         script, flags = NETWORKS[network]
         folder = tmp_path_factory.mktemp(network)
-        process = run_script(script, "--data-dir", pets, *SMALL, *flags, cwd=folder)
-        assert process.returncode == 0, process.stderr
-        left = vars(finished_run(folder / "runs", network))
-        finished_runs[network] = SimpleNamespace(network=network, process=process, **left)
+        process = start_script(script, "--data-dir", pets, *SMALL, *flags, cwd=folder)
+        left = {"cut_short": cut_short(process, folder / "runs", epochs=1)}
+        out, err = process.communicate(timeout=300)
+        assert process.returncode == 0, err
+        left["process"] = SimpleNamespace(stdout=out, stderr=err)
+        left |= vars(finished_run(folder / "runs", network))
+        finished_runs[network] = SimpleNamespace(network=network, **left)
     return finished_runs[network]
 
 
@@ -228,6 +257,10 @@ def without_training(monkeypatch, pets, network, *more):
         SimpleNamespace with `fits`, one SimpleNamespace per call of `fit`; `run`, what
         `common.Run` was given; `finished`, what `common.finish` was given.
     """
+    import common
+
+    import keras
+
     left = SimpleNamespace(fits=[], run=None, finished=())
 
     class Run:
@@ -264,6 +297,8 @@ def without_training(monkeypatch, pets, network, *more):
 
 def assert_rises_to_and_falls_to_zero(fit, peak, epochs, steps_per_epoch=9):
     """The learning rate of a `fit` is `warmup_cosine` over all of its steps, and no longer."""
+    import common
+
     schedule = common.warmup_cosine(peak, epochs * steps_per_epoch)
     assert fit.epochs == epochs
     wanted = [float(schedule(step)) for step in range(epochs * steps_per_epoch + 1)]
@@ -286,6 +321,8 @@ def random_batch(outputs=1, size=64, classes=3):
 
 
 def mean_iou_of(mask, guess):
+    import common
+
     metric = common.mean_iou(guess.shape[-1])
     metric.update_state(mask, guess)
     return float(metric.result())

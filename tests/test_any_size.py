@@ -15,7 +15,9 @@ BUILDERS = {
 }
 
 
-@pytest.mark.parametrize("script", BUILDERS)
+@pytest.mark.parametrize(
+    "script", ["Unet-keras", "FCN-keras", pytest.param("U2Net-keras", marks=pytest.mark.slow)]
+)
 def test_a_network_for_any_sides_is_that_for_fixed_ones(script):
     step, options = BUILDERS[script]
     build = importlib.import_module(script).build_model

@@ -1,6 +1,7 @@
 """The checkpoint, on a network that trains in a second."""
 
 import os
+import shutil
 
 import common
 from support.runtime.startup import UserError
@@ -10,6 +11,8 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+
+pytestmark = pytest.mark.xdist_group("checkpoint")  # so that one worker trains for all
 
 
 def tiny_model():
@@ -39,7 +42,7 @@ def train(folder, stages, die_after=None, patience=0, learning_rate=0.05):
     checkpoint = Checkpoint(folder, "accuracy", patience)
     death, model = Death(), tiny_model()
     for epochs in stages:
-        schedule = common.warmup_cosine(learning_rate, 2 * epochs)
+        schedule = common.warmup_cosine(learning_rate, epochs)
         model.compile(
             keras.optimizers.Adam(schedule),
             "sparse_categorical_crossentropy",
@@ -49,7 +52,7 @@ def train(folder, stages, die_after=None, patience=0, learning_rate=0.05):
         model.fit(
             pictures,
             classes,
-            batch_size=8,
+            batch_size=16,  # one step an epoch
             epochs=epochs,
             validation_data=(pictures, classes),
             callbacks=[*checkpoint.callbacks, death],
@@ -70,6 +73,20 @@ def assert_same(one, other):
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
     return train(tmp_path_factory.mktemp("undisturbed"), [4, 3])
+
+
+@pytest.fixture(scope="module")
+def dead(tmp_path_factory):
+    """What a training has left that died after its third epoch."""
+    folder = tmp_path_factory.mktemp("dead")
+    with pytest.raises(KeyboardInterrupt):
+        train(folder, [4, 3], die_after=3)
+    return folder
+
+
+@pytest.fixture
+def disturbed(dead, tmp_path):
+    return shutil.copytree(dead, tmp_path / "disturbed")
 
 
 @pytest.mark.parametrize("deaths", [[1], [4], [5], [3, 1, 1]])
@@ -123,36 +140,28 @@ def pretend_to_be_encrypted(path):
 @pytest.mark.parametrize(
     "damage", [cut_in_half, flip_a_bit, fill_with_pickle, pretend_to_be_encrypted, os.unlink]
 )
-def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, undisturbed, damage):
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "disturbed", [4, 3], die_after=3)
-    damage(tmp_path / "disturbed" / "checkpoint.npz")
-    assert Checkpoint(tmp_path / "disturbed", "accuracy").progress["epochs"] == 2
-    assert_same(train(tmp_path / "disturbed", [4, 3]), undisturbed)
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(disturbed, undisturbed, damage):
+    damage(disturbed / "checkpoint.npz")
+    assert Checkpoint(disturbed, "accuracy").progress["epochs"] == 2
+    assert_same(train(disturbed, [4, 3]), undisturbed)
 
 
-def test_without_any_sound_checkpoint_it_begins_anew(tmp_path, undisturbed):
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "disturbed", [4, 3], die_after=3)
-    for path in (tmp_path / "disturbed").glob("checkpoint*"):
+def test_without_any_sound_checkpoint_it_begins_anew(disturbed, undisturbed):
+    for path in disturbed.glob("checkpoint*"):
         cut_in_half(path)
-    assert_same(train(tmp_path / "disturbed", [4, 3]), undisturbed)
+    assert_same(train(disturbed, [4, 3]), undisturbed)
 
 
 @pytest.mark.parametrize("damage", [cut_in_half, os.unlink])
-def test_without_the_best_weights_it_begins_anew(tmp_path, capsys, undisturbed, damage):
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "disturbed", [4, 3], die_after=3)
-    damage(tmp_path / "disturbed" / "best.npz")
-    assert_same(train(tmp_path / "disturbed", [4, 3]), undisturbed)
-    assert f"Without best.npz, {tmp_path / 'disturbed'} begins anew." in capsys.readouterr().out
+def test_without_the_best_weights_it_begins_anew(disturbed, capsys, undisturbed, damage):
+    damage(disturbed / "best.npz")
+    assert_same(train(disturbed, [4, 3]), undisturbed)
+    assert f"Without best.npz, {disturbed} begins anew." in capsys.readouterr().out
 
 
-def test_what_cannot_be_read_now_is_kept(monkeypatch, tmp_path):
+def test_what_cannot_be_read_now_is_kept(monkeypatch, disturbed):
     """A network disk that fails for a moment is no damage."""
-    with pytest.raises(KeyboardInterrupt):
-        train(tmp_path / "disturbed", [4, 3], die_after=3)
-    before = {path: path.read_bytes() for path in (tmp_path / "disturbed").iterdir()}
+    before = {path: path.read_bytes() for path in disturbed.iterdir()}
 
     def fail(*arguments, **options):
         raise OSError(5, "Input/output error")
@@ -160,8 +169,8 @@ def test_what_cannot_be_read_now_is_kept(monkeypatch, tmp_path):
     with monkeypatch.context() as patch:
         patch.setattr(np, "load", fail)
         with pytest.raises(OSError, match="Input/output"):
-            Checkpoint(tmp_path / "disturbed", "accuracy")
-    assert {path: path.read_bytes() for path in (tmp_path / "disturbed").iterdir()} == before
+            Checkpoint(disturbed, "accuracy")
+    assert {path: path.read_bytes() for path in disturbed.iterdir()} == before
 
 
 def test_nan_ends_the_training_with_a_word():
@@ -291,14 +300,11 @@ def test_of_equal_scores_the_first_is_the_best(by_hand):
 
 
 @pytest.mark.parametrize("damaged", ["checkpoint.npz", "best.npz"])
-def test_what_is_not_gone_on_with_is_removed(tmp_path, damaged):
+def test_what_is_not_gone_on_with_is_removed(disturbed, damaged):
     """Else a damaged file would take the place of the good one before it."""
-    folder = tmp_path / "disturbed"
-    with pytest.raises(KeyboardInterrupt):
-        train(folder, [4, 3], die_after=3)
-    cut_in_half(folder / damaged)
-    Checkpoint(folder, "accuracy")
-    left = {path.name for path in folder.glob("checkpoint*")}
+    cut_in_half(disturbed / damaged)
+    Checkpoint(disturbed, "accuracy")
+    left = {path.name for path in disturbed.glob("checkpoint*")}
     assert left == ({"checkpoint-before.npz"} if damaged == "checkpoint.npz" else set())
 
 
@@ -314,10 +320,8 @@ def test_it_is_told_how_many_weights_are_trained(tmp_path, capsys):
     assert told in capsys.readouterr().out
 
 
-def test_a_damaged_checkpoint_is_named(tmp_path, capsys):
-    folder = tmp_path / "disturbed"
-    with pytest.raises(KeyboardInterrupt):
-        train(folder, [2], die_after=1)
-    cut_in_half(folder / "checkpoint.npz")
-    Checkpoint(folder, "accuracy")
-    assert f"{folder / 'checkpoint.npz'} is damaged, so it is left out: " in capsys.readouterr().out
+def test_a_damaged_checkpoint_is_named(disturbed, capsys):
+    path = disturbed / "checkpoint.npz"
+    cut_in_half(path)
+    Checkpoint(disturbed, "accuracy")
+    assert f"{path} is damaged, so it is left out: " in capsys.readouterr().out

@@ -14,7 +14,7 @@ from support.runtime.flags import PRECISIONS
 import keras
 import numpy as np
 import pytest
-from conftest import random_batch, run_code, without_training
+from conftest import random_batch, without_training
 
 BUILDERS = {
     "Unet-keras": {"base_filters": 2},
@@ -196,17 +196,6 @@ def test_devices_of_a_kind_are_named_once(hardware):
     assert devices.device() == "H100, T4"
     hardware()
     assert devices.device().startswith("CPU with ")
-
-
-@pytest.mark.slow
-def test_beside_another_backend_tensorflow_leaves_the_gpus_alone():
-    code = (
-        "import tensorflow as tf; seen = []; "
-        "tf.config.set_visible_devices = lambda *given: seen.append(given); "
-        "import common; print(([], 'GPU') in seen)"
-    )
-    process = run_code(code, KERAS_BACKEND="jax")
-    assert process.stdout.split()[-1:] == ["True"], process.stderr
 
 
 def test_gpus_go_before_the_cpu(monkeypatch):

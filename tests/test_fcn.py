@@ -15,7 +15,6 @@ from conftest import (
     mean_iou_of,
     own_pictures,
     random_batch,
-    run_script,
     without_training,
 )
 
@@ -71,15 +70,12 @@ def test_4096_channels_build_the_network_of_the_paper():
 
 
 @pytest.mark.parametrize(("stride", "scores"), [(8, 3), (16, 2), (32, 1)])
-@pytest.mark.parametrize("size", [64, 160])
-def test_all_strides_build_and_give_the_size_of_the_input(stride, scores, size):
-    model = fcn.build_model(
-        image_size=size, pretrained="none", stride=stride, fc_filters=8, num_classes=4
-    )
-    assert model.output_shape == (None, size, size, 4)
+def test_all_strides_build_and_give_the_size_of_the_input(stride, scores):
+    model = fcn.build_model(pretrained="none", stride=stride, fc_filters=8, num_classes=4)
     assert sum(layer.name.startswith("score_") for layer in model.layers) == scores
-    image = np.random.default_rng(0).random((1, size, size, 3), np.float32)
-    assert model.predict_on_batch(image).shape == (1, size, size, 4)
+    for size in (64, 160):
+        image = np.random.default_rng(0).random((1, size, size, 3), np.float32)
+        assert model(image).shape == (1, size, size, 4)
 
 
 @pytest.mark.parametrize("factor", [2, 8, 16, 32])
@@ -96,26 +92,36 @@ def test_upsampling_starts_as_bilinear_interpolation(factor):
     )
 
 
-def test_preprocessing_in_the_model_is_keras_own():
-    model = small_model()
-    preprocessing = keras.Model(model.inputs, model.get_layer("to_vgg_input").output)
+@pytest.fixture(scope="module")
+def small():
+    keras.utils.set_random_seed(0)
+    return small_model()
+
+
+with_small = pytest.mark.xdist_group("fcn, small")  # so that one worker builds it once
+
+
+@with_small
+def test_preprocessing_in_the_model_is_keras_own(small):
+    preprocessing = keras.Model(small.inputs, small.get_layer("to_vgg_input").output)
     image = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("float32")
     wanted = keras.applications.vgg16.preprocess_input(image.copy())
-    np.testing.assert_allclose(preprocessing.predict_on_batch(image / 255), wanted, atol=1e-3)
+    np.testing.assert_allclose(preprocessing(image / 255), wanted, atol=1e-3)
 
 
-def test_the_layers_that_were_fully_connected_have_their_relu():
-    model = small_model()
-    features = keras.Model(model.input, [model.get_layer(name).output for name in ("fc6", "fc7")])
+@with_small
+def test_the_layers_that_were_fully_connected_have_their_relu(small):
+    features = keras.Model(small.input, [small.get_layer(name).output for name in ("fc6", "fc7")])
     image = np.random.default_rng(0).random((1, 64, 64, 3), np.float32)
-    for found in keras.Model(model.input, features.outputs)(image[:, :32, :32]):
+    for found in features(image[:, :32, :32]):
         assert np.min(found) == 0 < np.max(found)
 
 
-def test_the_first_prediction_is_undecided():
+@with_small
+def test_the_first_prediction_is_undecided(small):
     """Score layers start at zero: every class is as likely, whatever VGG's features are."""
     image = np.random.default_rng(0).random((1, 32, 32, 3), np.float32)
-    np.testing.assert_allclose(small_model().predict_on_batch(image), 0, atol=1e-6)
+    np.testing.assert_allclose(small(image), 0, atol=1e-6)
 
 
 def test_many_classes_share_upsampling_in_groups_each_begins_as_bilinear():
@@ -140,7 +146,8 @@ def batch(rng, count=4):
 
 def train(model, learning_rate=1e-3, steps=3):
     """A few steps; the loss of each."""
-    model.compile(keras.optimizers.Adam(learning_rate), common.segmentation_loss, jit_compile=False)
+    optimizer = keras.optimizers.Adam(learning_rate)
+    model.compile(optimizer, common.segmentation_loss, run_eagerly=True)
     images, masks = batch(np.random.default_rng(0))
     return [float(model.train_on_batch(images, masks)) for _ in range(steps)]
 
@@ -238,12 +245,15 @@ def test_without_a_network_the_message_says_what_to_do(monkeypatch, tmp_path, pe
     """An unreachable proxy stands in for the dead network."""
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    process = run_script("FCN-keras", "--data-dir", pets, "--image-size", 32, cwd=tmp_path)
-    assert process.returncode == 1
-    assert "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5" in process.stderr
-    assert str(tmp_path / "keras" / "models") in process.stderr
-    assert "--pretrained none" in process.stderr
-    assert len(process.stderr.splitlines()) == 2
+    flags = ["--data-dir", str(pets), "--runs-dir", str(tmp_path / "runs"), "--image-size", "32"]
+    monkeypatch.setattr("sys.argv", ["FCN-keras.py", *flags])
+    with pytest.raises(common.UserError) as stopped:
+        fcn.main()
+    told = str(stopped.value)
+    assert "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5" in told
+    assert str(tmp_path / "keras" / "models") in told
+    assert "--pretrained none" in told
+    assert len(told.splitlines()) == 2
     assert not (tmp_path / "runs" / "fcn").exists()
 
 
@@ -298,24 +308,22 @@ def test_main_trains_the_decoder_first_and_then_all_of_it(monkeypatch, pets, wei
 
 
 @pytest.mark.slow
-def test_from_nothing_it_learns_with_muon(monkeypatch, pets):
-    fits = without_training(monkeypatch, pets, "fcn").fits
-    assert {type(fit.model.optimizer) for fit in fits} == {common.Muon}
-    encoder = {
-        weight.path for one in encoder_layers(fits[0].model) for weight in one.trainable_weights
-    }
-    assert all(encoder <= set(fit.trainable) for fit in fits)
-
-
-@pytest.mark.slow
-def test_main_builds_what_the_flags_ask_for(monkeypatch, pets):
-    flags = ["--image-size", "32", "--stride", "16", "--fc-filters", "5"]
-    flags += ["--dropout", "0.25", "--batch-norm-momentum", "0.7"]
-    fit = without_training(monkeypatch, pets, "fcn", *flags).fits[0]
+def test_main_builds_what_flags_and_data_ask_for_and_from_nothing_it_learns_with_muon(
+    monkeypatch, pets, tmp_path
+):
+    own_pictures(tmp_path, classes=2)
+    flags = ["--dataset", str(tmp_path), "--image-size", "64", "--stride", "16"]
+    flags += ["--fc-filters", "5", "--dropout", "0.25", "--batch-norm-momentum", "0.7"]
+    fits = without_training(monkeypatch, pets, "fcn", *flags).fits
+    fit = fits[0]
     model = fit.model
+    assert {type(fit.model.optimizer) for fit in fits} == {common.Muon}
+    encoder = {weight.path for one in encoder_layers(model) for weight in one.trainable_weights}
+    assert all(encoder <= set(fit.trainable) for fit in fits)
     # Any sides, whatever it trains on.
-    assert model.input_shape == model.output_shape == (None, None, None, 3)
-    assert fit.batches.element_spec[0].shape[1:] == (32, 32, 3)
+    assert model.input_shape == (None, None, None, 3)
+    assert model.output_shape == (None, None, None, 2)
+    assert fit.batches.element_spec[0].shape[1:] == (64, 64, 3)
     assert model.name == "fcn-16s"
     assert [model.get_layer(name).filters for name in ("fc6", "fc7")] == [5, 5]
     dropouts = [one for one in model.layers if isinstance(one, keras.layers.Dropout)]
@@ -324,13 +332,6 @@ def test_main_builds_what_the_flags_ask_for(monkeypatch, pets):
     norms = [one for one in encoder_layers(model) if hasattr(one, "momentum")]
     assert len(norms) == 13
     assert {one.momentum for one in norms} == {0.7}
-
-
-@pytest.mark.slow
-def test_main_builds_for_the_classes_of_the_data(monkeypatch, pets, tmp_path):
-    own_pictures(tmp_path, classes=2)
-    (fit, *_) = without_training(monkeypatch, pets, "fcn", "--dataset", str(tmp_path)).fits
-    assert fit.model.output_shape[-1] == 2
 
 
 def test_scores_of_all_depths_are_added():

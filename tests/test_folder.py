@@ -290,7 +290,11 @@ def test_colors_without_explanation_are_told_with_the_file_to_write(tmp_path):
     """The very lines of the message make the folder a sound one; frequent colors come first."""
     rare = np.where(IDS[..., None] == 2, (7, 8, 9), COLORS).astype(np.uint8)
     folder = write(draw(tmp_path, mask=COLORS), {"masks/03.png": encoded(rare)})
+    write(folder, {"classes.txt": b"a\nb\nc\n"})
+    assert refusal(folder)[0].endswith(" nobody has explained: classes.txt has names alone.")
+    write(folder, {"classes.txt": None})
     lines = refusal(folder)
+    assert lines[0] == "  masks are in colors that nobody has explained."
     assert str(folder / "classes.txt") in "".join(lines)
     written = [line.strip() for line in lines if line.startswith("    ")]
     colors = [line.split(maxsplit=1)[1] for line in written]
@@ -416,6 +420,7 @@ def test_pictures_of_any_size_arrive_in_batches(tmp_path, flags, fit):
         (["train", "val", "test"], []),
         (["train", "validation", "test"], []),
         (["train", "valid", "test"], []),
+        (["train", "Val", "TEST"], []),
         (["train", "test"], ["validation"]),
         (["train", "val"], ["test"]),
         (["train"], ["test", "validation"]),
@@ -426,7 +431,7 @@ def test_split_folders_are_obeyed_and_missing_ones_cut_from_training(tmp_path, f
         draw(tmp_path / folder, 4, first=10 * place)  # with the same names in all
     found = masks_by_number(load(tmp_path))
     for place, folder in enumerate(folders[1:], start=1):
-        split = "validation" if folder.startswith("val") else folder
+        split = {"v": "validation", "t": "test"}[folder[0].lower()]
         assert set(found[split]) == {10 * place + number for number in range(4)}
     parts = [[*found[split]] for split in ("train", *from_train)]
     assert all(parts)

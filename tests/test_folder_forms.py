@@ -184,6 +184,7 @@ def test_a_folder_that_is_looked_through_is_counted_and_shown_in_one_line(tmp_pa
     assert f"Looking at 12 pictures of {tmp_path}\n" in out
     assert "\b" not in out
     assert "\r" not in out  # in a file no bar moves
+    assert "obeyed" not in out  # there are no lists
 
 
 def test_a_class_that_a_split_lacks_is_named(tmp_path, capsys):
@@ -305,6 +306,9 @@ def test_classes_that_have_a_side_are_named(tmp_path, capsys):
     assert line.startswith("  left_kidney, Kidney Right: in training, every second picture")
     write(tmp_path, {"classes.txt": b"bright\ncleft\nupright\n"})
     assert not any("mirrored" in line for line in told_of(tmp_path, capsys)[1])
+    write(tmp_path, {"classes.txt": "bright\n\u5de6\u814e\n\u53f3\u814e\n".encode()})
+    (line,) = (line for line in told_of(tmp_path, capsys)[1] if "mirrored" in line)
+    assert line.startswith("  \u5de6\u814e, \u53f3\u814e: ")
 
 
 def test_a_name_may_stand_before_its_value_or_after_it(tmp_path):
@@ -313,20 +317,25 @@ def test_a_name_may_stand_before_its_value_or_after_it(tmp_path):
         b"0 background\n2 dog\n1 road cat\n",
         b"0: background\n2: dog\n1: road cat",
         b"background=0\ndog=2\nroad cat=1",
+        b"background: 0\ndog: 2\nroad cat:1",
+        b"0=background\n2,dog\n1 = road cat",
     ):
         loaded = load(write(draw(tmp_path), {"classes.txt": text}))
         assert loaded.class_names == ("background", "dog", "road cat")
         wanted = np.uint8([0, 2, 1])[IDS]
         assert all((mask == wanted).all() for mask in all_masks(loaded).values())
-    write(tmp_path, {"classes.txt": None, "class_dict.csv": b"id,name\n0,a\n2,b\n1,c\n"})
-    assert all((mask == wanted).all() for mask in all_masks(load(tmp_path)).values())
+    (tmp_path / "classes.txt").unlink()
+    for table in (b"id,name\n0,a\n2,b\n1,c\n", b"name,id\na,0\nb,2\nc,1\n"):
+        loaded = load(write(tmp_path, {"class_dict.csv": table}))
+        assert loaded.class_names == ("a", "b", "c")
+        assert all((mask == wanted).all() for mask in all_masks(loaded).values())
 
 
 @pytest.mark.parametrize("number", [0, 2])
 def test_void_that_takes_the_number_of_a_class_is_refused(tmp_path, number):
-    text = f"a\nb\nc\nvoid {number}\n".encode()
+    text = f"a\nvoid {number}\nb\nc\n".encode()
     (line,) = refusal(write(draw(tmp_path), {"classes.txt": text}))
-    assert f"void is {number}, so which numbers the classes have is not known" in line
+    assert f"line 2: void is {number}, so which numbers the classes have is not known" in line
 
 
 def test_the_first_line_of_labelmes_own_list_has_no_number(tmp_path):
@@ -431,8 +440,9 @@ KAGGLE = b"name,r,g,b\nsky,255,0,0\nroad,0,255,0\ncar,0,0,255\n"
         ("class_dict.csv", b"sky,255,0,0\nroad,0,255,0\ncar,0,0,255\n"),  # no header
     ],
 )
-def test_colors_are_read_from_the_files_that_they_come_with(tmp_path, name, content):
-    loaded = load(write(draw(tmp_path, mask=COLORS), {name: content}))
+def test_colors_are_read_from_the_files_that_they_come_with(tmp_path, capsys, name, content):
+    loaded, lines = told_of(write(draw(tmp_path, mask=COLORS), {name: content}), capsys)
+    assert lines[0] == f"{tmp_path}: masks hold what {name} names"
     assert loaded.class_names == ("sky", "road", "car")
     assert loaded.class_colors == ("#FF0000", "#00FF00", "#0000FF")
     assert all((mask == IDS).all() for mask in all_masks(loaded).values())
@@ -443,9 +453,12 @@ def test_colors_are_read_from_the_files_that_they_come_with(tmp_path, name, cont
     [
         (IDS * np.uint8(100), b"a 0\nb 100\nc 200\n", "abc", IDS),
         (BINARY + np.uint8(1), b"a 1\nb 2\n", "ab", BINARY),
+        (BINARY, b"2 wheeler 1\nroad 0\n", ("2 wheeler", "road"), 1 - BINARY),
         (IDS.astype(np.uint16) * 1000, b"a 0\nc 2000\nb 1000\n", "acb", [[0, 2, 1, 1, 2, 0]] * 4),
         (IDS, b"a 0\nb 2\nvoid 1\n", "ab", [[0, 255, 1, 1, 255, 0]] * 4),
         (IDS, b"a\nb\nc\nvoid 9\n", "abc", IDS),
+        (IDS, b"0 sky\n2 dog2\n1 cat1\n", ("sky", "dog2", "cat1"), [[0, 2, 1, 1, 2, 0]] * 4),
+        (IDS, b"a\nb\nvoid 2\n", "ab", [[0, 1, 255, 255, 1, 0]] * 4),
         (IDS, b"lane 1\nlane 2\nlane 3\n", ("lane 1", "lane 2", "lane 3"), IDS),
     ],
 )
@@ -844,12 +857,13 @@ def test_a_shape_of_another_kind_is_told_with_its_file(tmp_path, changes):
         read_polygons(path, ["background", "cat"])
 
 
-def test_a_dark_png_hides_no_tiffs_of_which_little_can_be_read(tmp_path):
+@pytest.mark.parametrize("level", [3, 255])
+def test_a_png_hides_no_tiffs_of_which_little_can_be_read(tmp_path, level):
     (tmp_path / "images").mkdir()
     for number in range(12):
         tiff(tmp_path / f"images/{number}.tif", np.full((4, 6, 3), 4095), photometric=2, bits=16)
         write(tmp_path, {f"masks/{number}.png": encoded(IDS)})
-    write(tmp_path, {"images/3.tif": None, "images/3.png": gray(3)})
+    write(tmp_path, {"images/3.tif": None, "images/3.png": gray(level)})
     (line,) = refusal(tmp_path)
     assert "only the upper 8 can be read, and these end at 15" in line
 

@@ -237,6 +237,15 @@ def test_ids_of_16_bits_in_color_are_refused_of_which_8_are_read(tmp_path, chann
         read_mask(path)
 
 
+def test_of_16_bits_the_upper_8_are_enough_for_colors_and_not_for_numbers(tmp_path):
+    path = tmp_path / "a.png"
+    pixels = np.uint16([[(0xFFFF, 0, 0), (0, 0xFFFF, 0)]])
+    path.write_bytes(tf.io.encode_png(pixels).numpy())
+    assert read_mask(path, {RED: 0, GREEN: 1}).ravel().tolist() == [0, 1]
+    told = refused(functools.partial(read_mask, values={0: 0, 2: 1}), path)
+    assert told.startswith("has 16 bits a channel")
+
+
 @pytest.mark.parametrize("kind", ["gif", "webp", "png"])
 def test_an_animated_picture_is_refused(tmp_path, kind):
     frames = [Image.fromarray(np.full((4, 5, 3), gray, np.uint8)) for gray in (0, 200)]
@@ -246,6 +255,15 @@ def test_an_animated_picture_is_refused(tmp_path, kind):
         read_image(path)
     frames[0].save(path)
     assert read_image(path).shape == (4, 5, 3)
+
+
+def test_of_two_pictures_in_the_file_of_a_phone_the_first_counts(tmp_path):
+    frames = [Image.fromarray(np.full((16, 24, 3), gray, np.uint8)) for gray in (10, 200)]
+    path = tmp_path / "a.jpg"
+    frames[0].save(path, "MPO", save_all=True, append_images=frames[1:])
+    assert Image.open(path).n_frames == 2
+    assert np.abs(read_image(path).astype(int) - 10).max() < 4
+    assert picture_size(path) == (16, 24)
 
 
 def tiff(path, pixels, *, photometric, extra=None, bits=8):
@@ -368,6 +386,12 @@ def test_a_gif_keeps_its_numbers(tmp_path, numbers):
     """Who writes a GIF leaves unused numbers out: of 0 and 2 it makes 0 and a 1 that is gray 2."""
     path = save(tmp_path / "a.gif", np.uint8(numbers))
     np.testing.assert_array_equal(read_mask(path)[..., 0], numbers)
+
+
+def test_colors_that_contradict_the_grays_of_a_gif_are_refused(tmp_path):
+    path = save(tmp_path / "a.gif", np.uint8([[0, 1]]))
+    told = refused(lambda path: read_mask(path, {RED: 0, BLACK: 1}), path)
+    assert "(0, 0, 0), its number 0, is 1 there" in told
 
 
 def test_a_gif_in_colors_has_no_numbers(tmp_path):

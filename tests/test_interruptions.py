@@ -8,6 +8,7 @@ import sys
 
 import common
 from support.training import checkpoint, run_folder
+from support.training.run import Estimate
 
 import keras
 import numpy as np
@@ -36,11 +37,11 @@ def test_killed_at_random_and_started_again_it_ends_as_undisturbed(run, pets, tm
     """
     script, flags = NETWORKS[run.network]
     arguments = [script, "--data-dir", pets, *SMALL, *flags]
-    for epochs in (1, 2):
-        process = start_script(*arguments, cwd=tmp_path)
-        wait_for_epochs(process, tmp_path / "runs", epochs)
-        process.kill()
-        process.communicate()
+    shutil.copytree(run.cut_short, tmp_path / "runs")
+    process = start_script(*arguments, cwd=tmp_path)
+    wait_for_epochs(process, tmp_path / "runs", 2)
+    process.kill()
+    process.communicate()
     process = run_script(*arguments, cwd=tmp_path)
     assert (process.returncode, process.stderr) == (0, "")
     assert re.search(r"Goes on after epoch [12]\.", process.stdout)
@@ -63,36 +64,62 @@ def test_killed_at_random_and_started_again_it_ends_as_undisturbed(run, pets, tm
 UNET = ["Unet-keras", *SMALL, "--base-filters", "2", "--epochs", "50"]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_told_to_stop_it_says_how_to_go_on(number, pets, tmp_path):
+def test_told_to_stop_it_says_how_to_go_on(pets, tmp_path):
+    """By Ctrl-C; by SIGTERM, see test_startup.py."""
     process = start_script(*UNET, "--data-dir", pets, cwd=tmp_path)
     wait_for_epochs(process, tmp_path / "runs", 1)
-    process.send_signal(number)
+    process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
-    assert process.returncode == 128 + number
+    assert process.returncode == 128 + signal.SIGINT
     assert told.strip() == (
         "Stopped. The same command, given again, goes on after the last finished epoch."
     )
 
 
-def test_a_run_folder_deleted_while_training(pets, tmp_path):
-    process = start_script(*UNET, "--data-dir", pets, cwd=tmp_path)
-    wait_for_epochs(process, tmp_path / "runs", 1)
-    shutil.rmtree(tmp_path / "runs")
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 1
+def call(monkeypatch, *flags):
+    """Launch U-Net in this process with these flags, too; what it says when it has to give up."""
+    monkeypatch.setattr(signal, "signal", lambda *given: None)
+    monkeypatch.setattr("sys.argv", [f"{UNET[0]}.py", *UNET[1:], *map(str, flags)])
+    with pytest.raises(common.UserError) as stopped:
+        common.launch(main_of(UNET[0]))
+    return str(stopped.value)
+
+
+def test_a_run_folder_deleted_while_training(monkeypatch, pets, tmp_path):
+    def delete(estimate, epoch, logs=None):
+        if epoch == 1:
+            shutil.rmtree(tmp_path / "runs")
+
+    monkeypatch.setattr(Estimate, "on_epoch_begin", delete)
+    told = call(monkeypatch, "--data-dir", pets, "--runs-dir", tmp_path / "runs")
     assert "history.csv" in told or "npz" in told
     assert "Was a folder deleted? The same command, given again," in told
     assert len(told.strip().splitlines()) == 2
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
-@pytest.mark.parametrize("prepared", [False, True])
-def test_a_full_disk_is_told_and_leaves_no_half_files(pets, pet_flags, tmp_path, prepared):
+def test_a_full_disk_is_told_while_pictures_are_prepared(pet_flags, tmp_path):
+    import resource
+
+    pet_flags.runs_dir = str(tmp_path / "runs")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100 * 1024, limits[1]))
+    try:
+        with pytest.raises(common.UserError, match="File too large") as stopped:
+            common.load_data(pet_flags)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    told = str(stopped.value)
+    assert told.startswith(f"Pictures cannot be prepared in {tmp_path}/runs/prepared/")
+    assert len(told.splitlines()) == 2
+    assert [path.name for path in (tmp_path / "runs").glob("*/*/*")] == ["lock"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_a_full_disk_is_told_and_leaves_no_half_files(pets, pet_flags, tmp_path):
     """A limit on the size of files stands in for the disk: history fits, a checkpoint does not."""
-    if prepared:
-        pet_flags.runs_dir = str(tmp_path / "runs")
-        common.load_data(pet_flags)
+    pet_flags.runs_dir = str(tmp_path / "runs")
+    common.load_data(pet_flags)
     command = [sys.executable, str(ROOT / f"{UNET[0]}.py"), *UNET[1:], "--data-dir", str(pets)]
     process = subprocess.run(
         ["bash", "-c", f"ulimit -f 100; exec {' '.join(command)}"],
@@ -104,10 +131,6 @@ def test_a_full_disk_is_told_and_leaves_no_half_files(pets, pet_flags, tmp_path,
     assert process.returncode == 1
     assert "File too large" in process.stderr
     assert len(process.stderr.strip().splitlines()) == 2
-    if not prepared:
-        assert "Pictures cannot be prepared in runs/prepared/" in process.stderr
-        assert [path.name for path in (tmp_path / "runs").glob("*/*/*")] == ["lock"]
-        return
     assert "Files may not be as large here. The same command, given again," in process.stderr
     (folder,) = (tmp_path / "runs" / "unet").iterdir()
     left = {
@@ -149,9 +172,9 @@ def test_a_disk_that_fills_while_the_model_is_saved(monkeypatch, tmp_path, pets)
     assert keras.models.load_model(folder / "model.keras").count_params() > 0
 
 
-def test_a_place_where_no_folder_can_be_made(pets, tmp_path):
+def test_a_place_where_no_folder_can_be_made(monkeypatch, pets, tmp_path):
     (tmp_path / "file").write_text("")
-    process = run_script(*UNET, "--data-dir", pets, "--runs-dir", "file/runs", cwd=tmp_path)
-    assert process.returncode == 1
-    assert process.stderr.startswith("Pictures cannot be prepared in file/runs/prepared/")
-    assert len(process.stderr.strip().splitlines()) == 2
+    monkeypatch.chdir(tmp_path)
+    told = call(monkeypatch, "--data-dir", pets, "--runs-dir", "file/runs")
+    assert told.startswith("Pictures cannot be prepared in file/runs/prepared/")
+    assert len(told.strip().splitlines()) == 2

@@ -256,11 +256,11 @@ def test_a_photo_is_turned_as_its_camera_says(predict, fit):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("fit", "side"), [("tiles", 512), ("resize", 64)])
+@pytest.mark.parametrize(("fit", "side"), [("tiles", 256), ("resize", 32)])
 def test_a_large_photo_has_no_seams_and_no_stairs(predict, fit, side):
     """Done band by band, it is as if done in one piece, and from probabilities, not classes."""
-    y, x = np.ogrid[:3000, :4000]
-    ids = ((x - 1700) ** 2 + (y - 1400) ** 2 < 1300**2).astype(np.uint8)
+    y, x = np.ogrid[:1500, :2000]
+    ids = ((x - 850) ** 2 + (y - 700) ** 2 < 650**2).astype(np.uint8)
     draw("large.png", ids)
     finish_run(RUN, fit, side)
     predict("large.png")
@@ -273,7 +273,7 @@ def test_a_large_photo_has_no_seams_and_no_stairs(predict, fit, side):
         stairs = tf.image.resize(small.argmax(-1)[..., None], ids.shape, "nearest")[..., 0]
         assert (wanted != ids).mean() < (stairs.numpy() != ids).mean() / 2
     found = shown("large-mask.png")
-    assert found.shape == (3000, 4000, 3)
+    assert found.shape == (1500, 2000, 3)
     assert (found != COLORS_RGB[wanted])[..., 0].sum() < 10
 
 
@@ -368,9 +368,13 @@ def test_probabilities_of_an_earlier_mask_go_with_it(predict):
     Path("out/one-mask.png").unlink()  # as if it had been cut short before the mask
     predict("one.png")
     assert files_in() == results("one")
+    predict("one.png", overwrite=True, probabilities=True)
+    Path("out/one-overlay.jpg").unlink()  # earlier versions wrote a PNG
+    predict("one.png", overwrite=True)
+    assert files_in() == results("one")
 
 
-def test_what_is_there_is_left_alone_unless_told_otherwise(predict):
+def test_what_is_there_is_left_alone_unless_told_otherwise(predict, capsys):
     draw("one.png", stripes(20, 30))
     predict("one.png")
     Path("out/two.npz").write_bytes(b"of another program")
@@ -379,6 +383,7 @@ def test_what_is_there_is_left_alone_unless_told_otherwise(predict):
     before = {name: Path("out", name).read_bytes() for name in files_in()}
     with pytest.raises(common.UserError, match=r"one.png and 1 more: .* --overwrite"):
         predict("one.png", "two.png", "three.png", probabilities=True)
+    assert "1 of 3 photos are labelled in out\n" in capsys.readouterr().out
     assert {name: Path("out", name).read_bytes() for name in before} == before
     assert {*files_in()} - {*before} == {*results("three"), "three.npz"}
     predict("one.png", "two.png", overwrite=True, probabilities=True)
@@ -525,20 +530,25 @@ def test_each_script_takes_the_newest_run_of_its_own_network(predict, network, m
 
 
 @pytest.mark.slow
-def test_the_status_of_a_real_script_says_whether_all_photos_are_labelled(tmp_path, monkeypatch):
+def test_the_status_of_a_real_script_says_whether_all_photos_are_labelled(
+    tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     finish_run(RUN)
     for name in ("a.png", "b.png"):
         draw(f"my photos/{name}", stripes(37, 50))
-    process = run_script("Unet-keras", "--predict", "my photos/", "--output", "out", cwd=tmp_path)
-    assert (process.returncode, process.stderr) == (0, "")
-    assert str(RUN) in process.stdout
+    flags = ["--predict", "my photos/", "--output", "out", "--model", str(RUN)]
+    monkeypatch.setattr("sys.argv", ["Unet-keras.py", *flags])
+    main_of("Unet-keras")()  # and no SystemExit
+    out, errors = capsys.readouterr()
+    assert (str(RUN) in out, errors) == (True, "")
     assert files_in() == results("a", "b")
 
     Path("my photos/broken.jpg").write_text("no picture")
-    flags = ["--output", "new", "--probabilities", "--model", RUN]
+    flags = ["--output", "new", "--probabilities"]
     process = run_script("Unet-keras", "--predict", "my photos/*", *flags, cwd=tmp_path)
     assert process.returncode == 1
+    assert str(RUN) in process.stdout
     assert process.stderr.startswith(f"{Path('my photos/broken.jpg')}: ")
     assert process.stderr.count("\n") == 1
     assert files_in("new") == sorted([*results("a", "b"), "a.npz", "b.npz"])
@@ -618,6 +628,18 @@ def test_photos_in_a_folder_of_their_own_may_be_named_as_results(predict):
     draw("in/cell-mask.png", stripes(8, 9))
     predict("in")
     assert files_in() == results("cell-mask")
+
+
+@pytest.mark.parametrize("fit", ["tiles", "resize"])
+def test_a_full_disk_is_told(predict, monkeypatch, fit):
+    def fail(path, save):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(label_photos, "write", fail)
+    for name in "ab":
+        draw(f"photos/{name}.png", stripes(8, 9))
+    with pytest.raises(common.UserError, match=r"^--output out: .*No space left on device"):
+        predict("photos", fit=fit)
 
 
 def test_the_mask_is_written_last(predict, monkeypatch):

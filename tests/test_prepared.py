@@ -243,24 +243,31 @@ def test_what_a_killed_process_has_left_is_removed(tmp_path):
     assert files(tmp_path) == ["index.json", "lock", "pixels"]
 
 
-TWO = """
+DRAWN = {"dataset": "synthetic", "data_dir": "", "image_size": 32, "fit": "resize"}
+DRAWN |= {"batch_size": 8, "seed": 1, "augmentation": 0.0}
+OTHER = f"""
 import sys
 import common
 from types import SimpleNamespace
-flags = SimpleNamespace(dataset="synthetic", data_dir="", runs_dir=sys.argv[1], image_size=32,
-                        fit="resize", batch_size=8, seed=1, augmentation=0.0)
+flags = SimpleNamespace(runs_dir=sys.argv[1], **{DRAWN})
 common.load_synthetic.__defaults__ = ((90, 9, 9),)
+print("ready", flush=True)
+sys.stdin.readline()
 print(common.load_data(flags).identity)
 """
 
 
 @pytest.mark.slow
-def test_two_processes_that_begin_at_once_make_one_file(tmp_path):
-    options = {"cwd": ROOT, "stdout": subprocess.PIPE, "text": True}
-    command = [sys.executable, "-c", TWO, str(tmp_path)]
-    processes = [subprocess.Popen(command, **options) for _ in range(2)]
-    outs = [process.communicate(timeout=120)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0]
+def test_two_processes_that_begin_at_once_make_one_file(tmp_path, monkeypatch, capsys):
+    """This one and another."""
+    monkeypatch.setattr(common.load_synthetic, "__defaults__", ((90, 9, 9),))
+    options = {"cwd": ROOT, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", OTHER, str(tmp_path)], **options) as other:
+        assert other.stdout.readline() == "ready\n"
+        print("begin", file=other.stdin, flush=True)
+        print(common.load_data(SimpleNamespace(runs_dir=str(tmp_path), **DRAWN)).identity)
+        outs = [capsys.readouterr().out, other.communicate(timeout=120)[0]]
+    assert other.returncode == 0
     assert len({out.split()[-1] for out in outs}) == 1
     assert sum("Preparing 108 pictures" in out for out in outs) == 1
     (folder,) = (tmp_path / "prepared").iterdir()

@@ -1,5 +1,6 @@
 """Whole scripts, run as a user runs them, on drawn pets that the real tfds builder prepared."""
 
+import argparse
 import csv
 import importlib.util
 import json
@@ -16,12 +17,12 @@ from conftest import (
     NETWORKS,
     ROOT,
     SMALL,
+    cut_short,
     environment,
     finished_run,
     main_of,
     run_script,
     start_script,
-    wait_for_epochs,
     without_training,
 )
 from matplotlib.image import imread
@@ -30,6 +31,7 @@ from PIL import Image
 pytestmark = pytest.mark.slow
 
 METRIC = {"u2net": "fused_mean_iou"}  # what the history calls the mean IoU
+SIDE = {"fcn": 32}  # pixels, where it is not that of SMALL
 
 
 def test_all_documented_files_are_there_and_no_other(run):
@@ -49,7 +51,7 @@ def test_metrics(run):
         assert metrics["dice"][name] == pytest.approx(2 * iou / (1 + iou))
     assert 0 < metrics["pixel_accuracy"] < 1
     assert metrics["dataset"] == "oxford_iiit_pet"
-    assert metrics["image_size"] == 64
+    assert metrics["image_size"] == SIDE.get(run.network, 64)
     assert metrics["epochs"] == 2
     pictures = 2 * 36
     assert metrics["images_per_second"] == pytest.approx(
@@ -69,7 +71,7 @@ def test_history_has_a_row_an_epoch(run):
 
 def test_hyperparameters_say_what_it_was_run_with(run):
     written = run.hyperparameters
-    assert written["image_size"] == 64
+    assert written["image_size"] == SIDE.get(run.network, 64)
     assert written["augmentation"] == 0.5
     assert written["seed"] == 1
     assert written["backend"] == "tensorflow"
@@ -112,6 +114,7 @@ def test_saved_model_needs_plain_keras_alone(run, pet_flags, tmp_path):
     """
     backend = "tensorflow" if run.network == "unet" else "jax"
     shutil.copy(run.folder / "model.keras", tmp_path / "copy.keras")
+    pet_flags.image_size = run.metrics["image_size"]
     data = common.load_data(pet_flags)
     images, masks = (np.concatenate(part) for part in zip(*data.test, strict=True))
     np.save(tmp_path / "images.npy", images)
@@ -132,6 +135,7 @@ def test_best_weights_by_validation_are_kept(run, pet_flags):
     with open(run.folder / "history.csv", newline="") as file:
         metric = METRIC.get(run.network, "mean_iou")
         best = max(float(row[f"val_{metric}"]) for row in csv.DictReader(file))
+    pet_flags.image_size = run.metrics["image_size"]
     data = common.load_data(pet_flags)
     model = keras.models.load_model(run.folder / "model.keras")
     confusion, _ = common.evaluate(model, data.validation, 3)
@@ -150,7 +154,7 @@ def main_in_process(monkeypatch, network, runs_dir, pets, *more):
 def test_early_stopping(monkeypatch, tmp_path, pets):
     """A learning rate that changes nothing stops after the patience is used up."""
     more = ["--learning-rate", "1e-7", "--epochs", "9", "--patience", "1"]
-    more += ["--batch-norm-momentum", "0.999"]
+    more += ["--batch-norm-momentum", "0.999", "--image-size", "32", "--base-filters", "2"]
     finished = main_in_process(monkeypatch, "unet", tmp_path / "runs", pets, *more)
     assert finished.metrics["epochs"] < 9
 
@@ -160,18 +164,16 @@ def test_trains_and_goes_on_on_pytorch(tmp_path, pets):
     if not importlib.util.find_spec("torch"):
         pytest.skip("torch is not installed")
     flags = ["--data-dir", pets, "--image-size", 32, "--base-filters", 2, "--epochs", 3]
-    process = run_script("Unet-keras", *flags, cwd=tmp_path, backend="torch")
-    assert (process.returncode, process.stderr) == (0, "")
+    process = start_script("Unet-keras", *flags, cwd=tmp_path, backend="torch")
+    left = cut_short(process, tmp_path / "runs", epochs=2, moment=0)
+    _, errors = process.communicate(timeout=300)
+    assert (process.returncode, errors) == (0, "")
     finished = finished_run(tmp_path / "runs", "unet")
     assert finished.hyperparameters["backend"] == "torch"
     assert "torch" in finished.hyperparameters["versions"]
     assert 0 < finished.metrics["mean_iou"] < 1
 
-    (tmp_path / "again").mkdir()
-    process = start_script("Unet-keras", *flags, cwd=tmp_path / "again", backend="torch")
-    wait_for_epochs(process, tmp_path / "again" / "runs", 2, moment=0)
-    process.kill()
-    process.communicate()
+    shutil.copytree(left, tmp_path / "again" / "runs")
     process = run_script("Unet-keras", *flags, cwd=tmp_path / "again", backend="torch")
     assert (process.returncode, process.stderr) == (0, "")
     assert "Goes on after epoch" in process.stdout
@@ -230,15 +232,28 @@ def test_a_folder_in_tiles_from_training_to_masks(monkeypatch, capsys, tmp_path)
     assert (mask.mode, mask.size) == ("P", (100, 90))
 
 
-def test_a_run_in_mixed_precision_leaves_a_model_in_float32(pets, tmp_path):
+def test_a_run_in_mixed_precision_leaves_a_model_in_float32(monkeypatch, capsys, pets, tmp_path):
     """With loss scaling, the harder one; test_devices.py has the other, too."""
-    flags = [*SMALL, "--base-filters", "2", "--epochs", "1", "--precision", "mixed_float16"]
-    process = run_script("Unet-keras", "--data-dir", pets, *flags, cwd=tmp_path)
-    assert process.returncode == 0, process.stderr
-    assert ", mixed_float16" in process.stdout
-    model = keras.models.load_model(finished_run(tmp_path / "runs", "unet").folder / "model.keras")
+    more = ["--image-size", "32", "--base-filters", "2", "--epochs", "1"]
+    more += ["--precision", "mixed_float16"]
+    try:
+        finished = main_in_process(monkeypatch, "unet", tmp_path / "runs", pets, *more)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert ", mixed_float16" in capsys.readouterr().out
+    model = keras.models.load_model(finished.folder / "model.keras")
     assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
     assert {weight.dtype for weight in model.weights} == {"float32"}
+
+
+def test_the_benchmark_of_growth_has_a_row_a_value(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    measure = importlib.import_module("measure")
+    monkeypatch.setattr(measure, "unet", lambda size, base_filters: (size, base_filters))
+    monkeypatch.setattr(measure, "training_step", lambda *given: lambda: given)
+    rows = measure.growth(argparse.Namespace(rounds=3))
+    assert [row["value"] for row in rows] == [64, 128, 256, 4, 8, 16, 32, 8, 16, 32, 64]
+    assert all(0 <= row["step, s"] < 1 for row in rows)
 
 
 def test_the_benchmarks_measure(tmp_path):

@@ -158,8 +158,13 @@ def report(begun):
     return end
 
 
-def test_the_metrics_count_all_weights_and_unrounded_seconds(report):
-    metrics = json.loads((report().folder / "metrics.json").read_text())
+def test_a_run_ends_with_metrics_scores_and_a_table(report, capsys):
+    """Of all weights and unrounded seconds; of the test pictures; with those of other networks."""
+    ended = report()
+    out = capsys.readouterr().out
+    assert "Test split, 3 pictures" in out
+    assert str(ended.folder) in out.splitlines()[-1]
+    metrics = json.loads((ended.folder / "metrics.json").read_text())
     assert metrics["parameters"] == 2 * 3 + 3 + 4 * 3
     assert metrics["train_seconds"] == 0.3
     assert metrics["images_per_second"] == 46.15  # 12 in 0.26
@@ -169,16 +174,6 @@ def test_the_history_is_drawn_with_the_stages_of_the_run(report, monkeypatch):
     drawn = []
     monkeypatch.setattr(run, "plot_history", lambda *given: drawn.append(given))
     assert drawn == [(report().folder / "history.csv", "dots", "mean_iou", [0, 1])]
-
-
-def test_the_table_at_the_end_has_this_run_and_those_of_other_networks(report, capsys):
-    ended = report()
-    assert str(ended.folder) in capsys.readouterr().out.splitlines()[-1]
-
-
-def test_the_scores_say_of_how_many_test_pictures_they_are(report, capsys):
-    report()
-    assert "Test split, 3 pictures" in capsys.readouterr().out
 
 
 def test_the_font_has_to_have_title_and_classes(begun, monkeypatch):

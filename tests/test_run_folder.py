@@ -181,7 +181,7 @@ def test_every_file_behind_the_result_counts():
     assert _code_that_decides()[0] == ROOT / "common.py"
 
 
-def test_what_a_killed_run_left_after_its_end_is_removed_but_not_of_one_at_work(tmp_path):
+def test_what_a_killed_run_left_after_its_end_is_removed_but_not_of_one_at_work(tmp_path, capsys):
     (tmp_path / "1").mkdir()
     for name in ("hyperparameters.json", "metrics.json"):
         write_json(tmp_path / "1" / name, {})
@@ -191,8 +191,9 @@ def test_what_a_killed_run_left_after_its_end_is_removed_but_not_of_one_at_work(
     assert run_folder.find_unfinished(tmp_path, {}) == (None, None)
     assert {path.name for path in (tmp_path / "1").iterdir()} == {*kept, "best.npz", "lock"}
     held.close()
-    assert run_folder.find_unfinished(tmp_path, {}) == (None, None)
+    assert run_folder.find_unfinished(tmp_path, {"seed": 2}) == (None, None)
     assert {path.name for path in (tmp_path / "1").iterdir()} == kept
+    assert capsys.readouterr().out == ""  # it was not cut short
 
 
 @pytest.mark.parametrize("content", ["[]", "3", '{"seed": ', ""])

@@ -58,6 +58,7 @@ def test_noise_is_interpolated_between_the_points_of_its_grid():
     np.testing.assert_allclose(noise[::8, 3], (grid[:, 0] + grid[:, 1]) / 2, atol=1e-9)
 
 
+@pytest.mark.slow
 def test_color_alone_does_not_solve_the_drawn_pictures():
     """The best guess by color (512 colors, counted on 150 pictures) stays below 0.5."""
     splits = load_synthetic((150, 1, 60)).splits

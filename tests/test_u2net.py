@@ -25,23 +25,30 @@ def trainable(model):
     return sum(math.prod(weight.shape) for weight in model.trainable_weights)
 
 
-def small_model(**more):
-    return u2net.build_model(
-        **({"image_size": 64, "variant": "lite", "self_attention": True} | more)
-    )
+@pytest.fixture(scope="module")
+def attending():
+    """The lite variant with self-attention, of four classes."""
+    keras.utils.set_random_seed(0)
+    return u2net.build_model(variant="lite", num_classes=4, self_attention=True)
 
 
-@pytest.mark.parametrize(
-    ("variant", "classes", "count"),
-    [
-        ("full", 3, 44_037_579),
-        ("lite", 3, 1_138_155),
-        ("full", 1, 44_009_869),
-        ("lite", 1, 1_131_181),
-    ],
-)
-def test_without_attention_it_has_the_published_number_of_weights(variant, classes, count):
-    model = u2net.build_model(variant=variant, num_classes=classes, self_attention=False)
+with_attending = pytest.mark.xdist_group("u2net, attending")  # so that one worker builds it once
+
+
+@pytest.fixture(scope="module")
+def lite():
+    """The lite variant, of three classes. Nobody may care which weights it has."""
+    return u2net.build_model(variant="lite", self_attention=False, normalize_input=True)
+
+
+with_lite = pytest.mark.xdist_group("u2net, lite")  # so that one worker builds it once
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("variant", "count"), [("full", 44_009_869), ("lite", 1_131_181)])
+def test_without_attention_it_has_the_published_number_of_weights(variant, count):
+    """Of one class; of three, see below."""
+    model = u2net.build_model(variant=variant, num_classes=1, self_attention=False)
     assert trainable(model) == count
 
 
@@ -60,10 +67,12 @@ STAGES = {
 }
 
 
-@pytest.mark.parametrize("variant", ["full", "lite"])
-def test_channels_stage_by_stage_in_the_order_of_the_paper(variant):
+@with_lite
+@pytest.mark.parametrize(("variant", "count"), [("full", 44_037_579), ("lite", 1_138_155)])
+def test_channels_stage_by_stage_in_the_order_of_the_paper(lite, variant, count):
     """Layers as they were made: stages En_1 to En_6, De_5 to De_1, sides 1 to 6, fusion."""
-    model = u2net.build_model(variant=variant, self_attention=False)
+    model = lite if variant == "lite" else u2net.build_model(variant=variant, self_attention=False)
+    assert trainable(model) == count
     # Keras numbers layers as they are made; model.layers is sorted by the graph instead.
     convolutions = [layer for layer in model.layers if isinstance(layer, keras.layers.Conv2D)]
     stages = [layer for layer in convolutions if not layer.name.startswith("scores")]
@@ -104,14 +113,14 @@ def test_rsu_4f_dilates_and_the_others_pool():
 
 
 @pytest.mark.slow
+@with_attending
 @pytest.mark.parametrize("size", [64, 96])
-def test_seven_outputs_of_the_size_of_the_input(size):
-    model = small_model(image_size=size, num_classes=4)
-    assert model.output_names == ["fused", *(f"side_{number}" for number in range(1, 7))]
+def test_seven_outputs_of_the_size_of_the_input(attending, size):
+    assert attending.output_names == ["fused", *(f"side_{number}" for number in range(1, 7))]
     images = np.random.default_rng(0).random((1, size, size, 3), np.float32)
-    for output in model.predict_on_batch(images):
+    for output in attending(images):
         assert output.shape == (1, size, size, 4)
-        assert output.min() < 0 < output.max()
+        assert np.min(output) < 0 < np.max(output)
 
 
 @pytest.mark.slow
@@ -127,10 +136,10 @@ def test_attention_lets_far_places_see_each_other():
 
 
 @pytest.mark.slow
-def test_attention_scores_sum_to_one():
-    model = small_model()
-    scores = keras.Model(model.inputs, model.get_layer("attention").output[1])
-    found = scores.predict_on_batch(np.random.default_rng(0).random((1, 64, 64, 3), np.float32))
+@with_attending
+def test_attention_scores_sum_to_one(attending):
+    scores = keras.Model(attending.inputs, attending.get_layer("attention").output[1])
+    found = scores(np.random.default_rng(0).random((1, 64, 64, 3), np.float32)).numpy()
     assert found.shape == (1, 4, 8, 8, 4, 4)  # from each of 8 x 8 positions to 4 x 4 pooled ones
     np.testing.assert_allclose(found.sum(axis=(-2, -1)), 1, rtol=1e-5)
 
@@ -146,11 +155,12 @@ def compiled(model, side_weight):
 
 
 @pytest.mark.slow
-def test_every_weight_gets_a_gradient():
-    model = small_model()
+@with_attending
+def test_every_weight_gets_a_gradient(attending):
+    model = attending
     rng = np.random.default_rng(0)
     images = rng.random((2, 64, 64, 3), np.float32)
-    masks = rng.integers(0, 3, (2, 64, 64, 1), np.uint8)
+    masks = rng.integers(0, 4, (2, 64, 64, 1), np.uint8)
     with tf.GradientTape() as tape:
         outputs = model(images, training=True)
         loss = sum(tf.reduce_mean(common.segmentation_loss(masks, one)) for one in outputs)
@@ -163,8 +173,9 @@ def test_every_weight_gets_a_gradient():
 
 
 @pytest.mark.slow
-def test_loss_is_the_weighted_sum_of_fused_and_sides():
-    model = small_model()
+@with_attending
+def test_loss_is_the_weighted_sum_of_fused_and_sides(attending):
+    model = attending
     rng = np.random.default_rng(0)
     images = rng.random((2, 64, 64, 3), np.float32)
     masks = rng.integers(0, 3, (2, 64, 64, 1), np.uint8)
@@ -215,22 +226,26 @@ def test_main_trains_all_seven_outputs_and_keeps_the_best_by_the_fused_one(monke
 
 
 @pytest.mark.slow
-def test_main_builds_what_the_flags_ask_for(monkeypatch, pets):
-    flags = ["--no-self-attention", "--batch-norm-momentum", "0.7", "--image-size", "96"]
-    left = without_training(monkeypatch, pets, "u2net", *flags)
+def test_main_builds_what_flags_and_data_ask_for(monkeypatch, tmp_path):
+    own_pictures(tmp_path, classes=2)
+    flags = ["--dataset", str(tmp_path), "--runs-dir", str(tmp_path.parent / "runs")]
+    flags += ["--no-self-attention", "--batch-norm-momentum", "0.7", "--image-size", "96"]
+    left = without_training(monkeypatch, tmp_path, "u2net", *flags)
     (fit,) = left.fits
     model = fit.model
     assert model.name == "u2net-lite"
     assert model.input_shape == (None, None, None, 3)  # any sides, whatever it trains on
     assert fit.batches.element_spec[0].shape[1:] == (96, 96, 3)
-    assert trainable(model) == 1_138_155
+    assert {shape[-1] for shape in model.output_shape} == {2}
+    assert trainable(model) == 1_134_662  # between those of one class and of three
     norms = [one for one in model.layers if isinstance(one, keras.layers.BatchNormalization)]
     assert {one.momentum for one in norms} == {0.7}
     assert left.finished == (model, None)
 
 
-def test_the_first_output_is_the_fusion_and_the_others_the_sides_in_their_order():
-    model = u2net.build_model(image_size=32, variant="lite")
+@with_lite
+def test_the_first_output_is_the_fusion_and_the_others_the_sides_in_their_order(lite):
+    model = lite
     names = ["scores", *(f"scores_{number}" for number in range(1, 7))]
     for number, name in enumerate(names):
         kernel, _ = model.get_layer(name).get_weights()
@@ -240,9 +255,10 @@ def test_the_first_output_is_the_fusion_and_the_others_the_sides_in_their_order(
         np.testing.assert_allclose(logits, wanted, rtol=1e-6)
 
 
-def test_what_comes_from_below_stands_before_what_was_skipped():
+@with_lite
+def test_what_comes_from_below_stands_before_what_was_skipped(lite):
     """As in the published code, whose weights would fit the other order, too, and mean nothing."""
-    model = u2net.build_model(variant="lite")
+    model = lite
 
     def made(tensor):
         """The number of the ReLU whose features these are: layers are numbered as they are made."""
@@ -274,10 +290,11 @@ def test_upsampling_is_bilinear_with_half_pixel_centers():
     np.testing.assert_allclose(found[0, ..., 0], 2 * [[0, 0.25, 0.75, 1]], atol=1e-6)
 
 
-def test_pictures_are_normalized_by_the_mean_and_deviation_of_imagenet():
+@with_lite
+def test_pictures_are_normalized_by_the_mean_and_deviation_of_imagenet(lite):
     """As torchvision's models, from which the published weights' training has the numbers."""
-    model = u2net.build_model(variant="lite", normalize_input=True)
-    (layer,) = (one for one in model.layers if isinstance(one, keras.layers.Normalization))
+    (layer,) = (one for one in lite.layers if isinstance(one, keras.layers.Normalization))
+    assert layer.name.startswith("normalization")  # by which the next run knows it
     pixel = np.float32([0.485 + 0.229, 0.456, 0.406 - 0.225]).reshape(1, 1, 1, 3)
     np.testing.assert_allclose(layer(pixel)[0, 0, 0], [1, 0, -1], atol=1e-5)
 
@@ -303,16 +320,9 @@ def test_attention_does_not_depend_on_the_size_of_the_features():
     np.testing.assert_allclose(larger, found, rtol=0.1)
 
 
-@pytest.mark.slow
-def test_main_builds_for_the_classes_of_the_data(monkeypatch, tmp_path):
-    own_pictures(tmp_path, classes=2)
-    given = ["--dataset", str(tmp_path), "--runs-dir", str(tmp_path.parent / "runs")]
-    (fit,) = without_training(monkeypatch, tmp_path, "u2net", *given).fits
-    assert {shape[-1] for shape in fit.model.output_shape} == {2}
-
-
-def test_every_halving_is_max_pooling():
-    model = u2net.build_model(variant="lite", self_attention=False)
+@with_lite
+def test_every_halving_is_max_pooling(lite):
+    model = lite
     kinds = [type(layer).__name__ for layer in model.layers]
     inside = 2 * (5 + 4 + 3 + 2)  # RSU-7 to RSU-4, on the way down and up; RSU-4F has none
     assert kinds.count("MaxPooling2D") == inside + 5
@@ -320,8 +330,9 @@ def test_every_halving_is_max_pooling():
     assert "AveragePooling2D" not in kinds
 
 
-def test_both_ways_from_en_4_lead_through_attention():
-    model = u2net.build_model(variant="lite", self_attention=True)
-    (gathered,) = model.get_layer("attention")._outbound_nodes
+@pytest.mark.slow
+@with_attending
+def test_both_ways_from_en_4_lead_through_attention(attending):
+    (gathered, *_) = attending.get_layer("attention")._outbound_nodes
     after = {node.operation for node in gathered.operation._outbound_nodes}
     assert {type(one) for one in after} == {keras.layers.MaxPooling2D, keras.layers.Concatenate}

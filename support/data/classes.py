@@ -19,7 +19,7 @@ _LINES = (  # the forms of a line, of which the first that fits counts
     r"(?P<numbers>\d+\s+\d+\s+\d+)\s+(?P<name>.*\D.*)",  # label_colors.txt of CamVid
     r"(?P<name>[^,]+)(?P<numbers>(,\s*\d+){3})",  # class_dict.csv, as Kaggle's CamVid has it
     r"(?P<name>.+?)(?P<numbers>(\s+\d+){3})",  # our own: name RED GREEN BLUE,
-    r"(?P<numbers>\d+)[\s:=,]+(?P<name>.*[^\d\s])",  # VALUE name,
+    r"(?P<numbers>\d+)[\s:=,]+(?P<name>.*[^\d\s:=,-]\d*)",  # VALUE name,
     r"(?P<name>.+?)[\s:=,]+(?P<numbers>-?\d+)",  # name VALUE,
     r"(?P<name>.+)(?P<numbers>)",  # or the name alone
 )
@@ -95,6 +95,7 @@ def _check(entries, problems):
             problems.append(f"{where}: {name} takes a color; as a number it is 255")
     if {*values.values()} == {VOID} and not colors:  # the others are the ids in their order
         if taken := values.keys() & {*range(len(names))}:
+            where = next(where for where, *_, numbers in entries if numbers == (min(taken),))
             problems.append(
                 f"{where}: void is {min(taken)}, so which numbers the classes have is not known: "
                 "give each of them one, `name VALUE`"

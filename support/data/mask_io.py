@@ -46,14 +46,14 @@ def read_mask(path, colors=None, values=None, page=None):
             image = image.convert("L")
         if white_is_0 and values and image.mode == "L":  # Pillow has turned the numbers round
             image = Image.fromarray(255 - np.asarray(image))
+        if is_gif and image.mode == "P":  # who writes one numbers its colors as it likes
+            image = image.convert("L" if _is_gray(image) else "RGB")
         if colors and image.mode in ("P", "L", "LA"):
             rgb = image.convert("RGB")
             is_explained = all(color in colors for _, color in rgb.getcolors(256))
-            if not (is_explained or is_gif):
+            if not is_explained:
                 _refuse_other_numbers(np.asarray(image.getchannel(0)), np.asarray(rgb), colors)
             image = rgb if is_explained else image
-        if is_gif and image.mode == "P":  # who writes one numbers its colors as it likes
-            image = image.convert("L" if _is_gray(image) else "RGB")
         pixels = np.asarray(image)
         if image.mode in ("RGB", "RGBA", "LA"):
             pixels = _without_opacity(pixels, len(image.mode.rstrip("A")))

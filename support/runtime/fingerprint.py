@@ -1,6 +1,7 @@
 """What decides the result of a run: settings, versions and code. Runs that differ in it differ."""
 
 import ast
+import functools
 import hashlib
 import platform
 import sys
@@ -44,12 +45,17 @@ def fingerprint(*paths):
     """
     digest = hashlib.sha256()
     for path in paths:
-        tree = ast.parse(Path(path).read_bytes())
-        for node in ast.walk(tree):
-            if isinstance(getattr(node, "body", None), list):
-                node.body = [child for child in node.body if not _only_shows(child)]
-        digest.update(ast.dump(tree).encode())
+        digest.update(_meaning(Path(path).read_bytes()))
     return digest.hexdigest()[:12]
+
+
+@functools.cache  # a start asks for the same files twice
+def _meaning(code):
+    tree = ast.parse(code)
+    for node in ast.walk(tree):
+        if isinstance(getattr(node, "body", None), list):
+            node.body = [child for child in node.body if not _only_shows(child)]
+    return ast.dump(tree).encode()
 
 
 def _only_shows(node):
