@@ -38,6 +38,7 @@ def finish_run(
     classes = [{"name": name, "color": color} for name, color in zip(names, COLORS, strict=True)]
     folder.mkdir(parents=True)
     facts = {"image_size": side, "fit": fit, "classes": classes, "value_range": value_range}
+    facts["trained_on"] = "dots"
     save_model(model, facts, folder / "model.keras")
     (folder / "metrics.json").write_text("{}")
     return folder
@@ -488,7 +489,7 @@ def test_the_newest_finished_run_is_used_and_named(predict, capsys):
         ("moved", moved / "model.keras", moved),
     ]:
         predict("one.png", model=str(model), output=wanted, probabilities=True)
-        assert f"{named / 'model.keras'}\n" in capsys.readouterr().out
+        assert f"{named / 'model.keras'}, trained on dots\n" in capsys.readouterr().out
         assert np.load(f"{wanted}/one.npz")["classes"][0] == wanted
 
 
@@ -661,7 +662,7 @@ def test_a_folder_with_a_name_is_older_than_those_with_a_date(predict, capsys):
     finish_run(RUN)
     finish_run(RUN.with_name("best"))
     predict("one.png")
-    assert f"Model: {RUN / 'model.keras'}\n" in capsys.readouterr().out
+    assert f"Model: {RUN / 'model.keras'}, trained on dots\n" in capsys.readouterr().out
 
 
 def test_a_tilde_is_the_home_folder(predict, monkeypatch, tmp_path):

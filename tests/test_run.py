@@ -55,6 +55,7 @@ def test_the_model_that_is_kept_knows_what_it_takes_to_use_it(begun):
         "fit": "tiles",
         "classes": [{"name": "a", "color": "#000000"}, {"name": "b", "color": "#ffffff"}],
         "value_range": [2100, 2300],
+        "trained_on": "dots",
     }
     images = np.random.default_rng(0).random((1, 4, 4, 3), np.float32)
     wanted = keras.ops.softmax(model(images)[0])

@@ -39,8 +39,9 @@ def label_photos(network, flags, resize, normalize):
             could not be read or was left alone because its results are there.
     """
     path = find_model(network, flags)
-    print(f"Model: {path}")
     model, facts = load_model(path)
+    trained_on = f", trained on {facts['trained_on']}" if "trained_on" in facts else ""
+    print(f"Model: {path}{trained_on}")
     output, problems, failed = Path(os.path.expanduser(flags.output)), [], []
     photos = find_photos(flags.predict, output, problems)
     jobs = plan_jobs(photos, output, flags.overwrite, problems)

@@ -25,6 +25,7 @@ def save_model(model, facts, path):
             `fit`: "resize" or "tiles", how pictures became such squares.
             `value_range`: the two values that became 0 and 1 in pictures of more than 8 bits; None
             where it was trained on pictures of 8.
+            `trained_on`: str, names the data; missing in the file of a published network.
         path: Path of the file to write.
     """
     model.save(path)

@@ -95,6 +95,7 @@ class Run:
         classes = zip(self.data.class_names, self.data.class_colors, strict=True)
         entries = [{"name": name, "color": color} for name, color in classes]
         facts = self._fit | {"classes": entries, "value_range": self.data.value_range}
+        facts["trained_on"] = self.data.title
         if distributed.is_main_process():
             write(self.folder / "model.keras", functools.partial(save_model, model, facts))
         model.compile(jit_compile=JIT_COMPILE)
