@@ -198,7 +198,7 @@ def pipeline(flags):
     options = {"dataset": flags.dataset, "data_dir": flags.data_dir, "image_size": flags.image_size}
     options |= {"fit": "resize", "batch_size": flags.batch_size, "seed": 1, "augmentation": 0.5}
     rows = []
-    with tempfile.TemporaryDirectory() as runs:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as runs:  # Windows: it is mapped
         for what in ("prepare", "open what is prepared"):
             begin = time.perf_counter()
             data = common.load_data(SimpleNamespace(**options, runs_dir=runs))

@@ -159,18 +159,28 @@ def test_without_the_best_weights_it_begins_anew(disturbed, capsys, undisturbed,
     assert f"Without best.npz, {disturbed} begins anew." in capsys.readouterr().out
 
 
-def test_what_cannot_be_read_now_is_kept(monkeypatch, disturbed):
-    """A network disk that fails for a moment is no damage."""
+@pytest.mark.parametrize("error", [OSError(5, "Input/output error"), MemoryError("237 MiB")])
+def test_what_cannot_be_read_now_is_kept(monkeypatch, disturbed, error):
+    """A network disk that fails for a moment is no damage, nor is too little memory."""
     before = {path: path.read_bytes() for path in disturbed.iterdir()}
 
     def fail(*arguments, **options):
-        raise OSError(5, "Input/output error")
+        raise error
 
     with monkeypatch.context() as patch:
         patch.setattr(np, "load", fail)
-        with pytest.raises(OSError, match="Input/output"):
+        with pytest.raises(type(error)):
             Checkpoint(disturbed, "accuracy")
     assert {path: path.read_bytes() for path in disturbed.iterdir()} == before
+
+
+def test_no_system_adds_lines_to_the_history(monkeypatch, tmp_path):
+    def as_on_windows(path, mode="r"):
+        return open(path, mode, newline="\r\n" if mode == "a" else None)
+
+    monkeypatch.setattr("keras.src.utils.file_utils.File", as_on_windows)
+    train(tmp_path, [2])
+    assert b"\r\r" not in (tmp_path / "history.csv").read_bytes()
 
 
 def test_nan_ends_the_training_with_a_word():

@@ -40,6 +40,24 @@ def hardware(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("backend", "count", "precision"),
+    [("tensorflow", 2, "float32"), ("tensorflow", 1, "mixed_float16"), ("jax", 2, "mixed_float16")],
+)
+def test_where_overflows_are_missed_float16_is_not_chosen(
+    monkeypatch, hardware, backend, count, precision
+):
+    """Keras on TensorFlow looks for them on the first GPU alone, before it sums gradients."""
+    hardware(*[("Tesla T4", 7.5)] * count)
+    monkeypatch.setattr(devices, "BACKEND", backend)
+    monkeypatch.setattr(devices, "device_count", lambda: count)
+    try:
+        devices.choose_precision("auto")
+        assert keras.config.dtype_policy().name == precision
+    finally:
+        keras.config.set_dtype_policy("float32")
+
+
+@pytest.mark.parametrize(
     ("found", "precision"),
     [
         ([], "float32"),

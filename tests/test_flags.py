@@ -71,6 +71,10 @@ def test_refuses_shared_flags(monkeypatch, capsys, tmp_path, script, flag, value
         ("U2Net-keras", "--variant", "tiny"),
         ("U2Net-keras", "--side-weight", "-1"),
         ("U2Net-keras", "--epochs", "0"),
+        ("Unet-keras", "--pretrained", "imagenet"),
+        ("Unet-keras", "--pretrained", "published"),
+        ("FCN-keras", "--pretrained", "published"),
+        ("U2Net-keras", "--pretrained", "imagenet"),
     ],
 )
 def test_refuses_flags_of_one_script(monkeypatch, capsys, script, flag, value):
@@ -187,6 +191,12 @@ def test_a_folder_is_the_same_dataset_however_it_is_named(monkeypatch, tmp_path)
         monkeypatch.setenv(name, str(tmp_path))
     for name in ("mine", "./mine", "~/mine", str(tmp_path / "mine")):
         assert parsed("--dataset", name).dataset == str((tmp_path / "mine").resolve())
+
+
+def test_photos_may_be_given_one_by_one():
+    given = ["--predict", "a.png", "--predict", "b.png", "c.png"]
+    assert parsed(*given).predict == ["a.png", "b.png", "c.png"]
+    assert parsed().predict == []  # the default was not added to
 
 
 def test_a_run_to_begin_with_may_be_at_home(monkeypatch, tmp_path):

@@ -499,8 +499,8 @@ def test_the_newest_finished_run_is_used_and_named(predict, capsys):
         ("unfinished", "no finished run in {parent}: train first, or give --model FILE"),
         ("missing", "There is no model {path}"),
         ("folder", "There is no model {path}"),
-        ("text", "{path} is no model of a finished run"),
-        ("keras", "{path} is no model of a finished run"),
+        ("text", "{path} cannot be read as the model of a finished run"),
+        ("keras", "{path} cannot be read as the model of a finished run"),
     ],
 )
 def test_a_model_that_is_missing_or_of_another_origin_is_told(predict, kind, told):

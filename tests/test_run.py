@@ -22,7 +22,12 @@ def begun(tmp_path):
     data.epochs = SimpleNamespace(number=None)
     flags = SimpleNamespace(runs_dir=str(tmp_path), script=str(ROOT / "Unet-keras.py"))
     flags.patience, flags.image_size, flags.fit = 0, 32, "tiles"
-    return lambda metric="mean_iou": run.Run("dots", flags, data, metric)
+
+    def begin(metric="mean_iou", pretrained="none"):
+        flags.pretrained = pretrained
+        return run.Run("dots", flags, data, metric)
+
+    return begin
 
 
 def test_every_epoch_of_all_stages_has_an_order_and_changes_of_its_own(begun):
@@ -41,6 +46,20 @@ def test_every_epoch_of_all_stages_has_an_order_and_changes_of_its_own(begun):
         validation = data["x"], data["y"]
         model.fit(**data, **options, validation_data=validation, callbacks=[*begun.callbacks, see])
     assert seen == [0, 1, 2]
+
+
+def test_a_run_does_not_go_on_from_other_weights_of_the_same_name(begun, tmp_path):
+    def folder():
+        run = begun(pretrained=str(weights))
+        run._lock.close()
+        return run.folder
+
+    weights = tmp_path / "vgg.weights.h5"
+    weights.write_bytes(b"wrong")
+    first = folder()
+    assert folder() == first
+    weights.write_bytes(b"right")
+    assert folder() != first
 
 
 def test_the_model_that_is_kept_knows_what_it_takes_to_use_it(begun):

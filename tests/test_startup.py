@@ -269,6 +269,29 @@ def test_one_of_several_processes_ends_with_the_status_of_its_error(monkeypatch,
     assert ended == [status]
 
 
+def test_an_export_has_no_batch_size(monkeypatch):
+    def main():
+        raise MemoryError
+
+    monkeypatch.setattr(signal, "signal", lambda *arguments: None)
+    monkeypatch.setattr(sys, "argv", ["Unet-keras.py", "--export=onnx"])
+    with pytest.raises(startup.UserError, match="Try a --model trained on a smaller --image-size"):
+        startup.launch(main)
+
+
+@pytest.mark.slow
+def test_nothing_is_held_back_where_nobody_listens():
+    """As in pythonw, in which IDLE on Windows runs programs."""
+    code = (
+        "import os; os.close(2)\n"
+        "from support.runtime.details import quiet\n"  # whose import is quiet, too
+        "with quiet(2):\n"
+        "    print('done')\n"
+    )
+    process = run_code(code)
+    assert (process.returncode, process.stdout) == (0, "done\n")
+
+
 def test_a_full_disk_is_not_told_as_too_little_memory(monkeypatch):
     """TensorFlow writes a SavedModel, and has one error for both."""
 

@@ -77,7 +77,7 @@ def _check(model, path, kind, side):
         return f"not checked, for {runtime} is not installed: pip install {runtime}"
     shapes = (1, side, side, 3), (2, side + 64, side + 32, 3)
     with quiet(2):
-        difference = max(_difference(model, path, kind, shape) for shape in shapes)
+        difference = np.max([_difference(model, path, kind, shape) for shape in shapes])
     if not difference <= _LARGEST_DIFFERENCE:
         raise UserError(f"{path.name} differs from Keras by {difference:.2g} in probability")
     return f"differs from Keras by {difference:.1e} in probability at most, at two sizes"

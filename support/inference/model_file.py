@@ -90,5 +90,5 @@ def load_model(path):
     except FileNotFoundError as error:
         raise UserError(f"There is no model {path}") from error
     except Exception as error:  # a file may be wrong in a dozen ways
-        why = f"{path} is no model of a finished run of these scripts: {reason(error)}"
+        why = f"{path} cannot be read as the model of a finished run: {reason(error)}"
         raise UserError(why) from error

@@ -13,7 +13,11 @@ _visible = {}  # what is held back now: from descriptor to a copy of it that is 
 @contextlib.contextmanager
 def quiet(descriptor):
     """Hold back what C++ code prints for a while: 1 is its output, 2 its errors."""
-    _visible[descriptor] = kept = os.dup(descriptor)
+    try:
+        _visible[descriptor] = kept = os.dup(descriptor)
+    except OSError:  # it is closed: in pythonw, and so in IDLE on Windows
+        yield
+        return
     with tempfile.TemporaryFile() as file:
         os.dup2(file.fileno(), descriptor)
         try:

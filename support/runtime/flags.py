@@ -110,7 +110,8 @@ def parse_flags(script, limits, arguments=None):
         parser.add_argument(_flag(name), default=default, help=about, **kind)
     formats = ", ".join(EXPORTS)
     use = parser.add_argument_group("to use a trained model instead of training one")
-    use.add_argument("--predict", nargs="+", default=[], metavar="PHOTO", help="photos or folders")
+    several = {"nargs": "+", "action": "extend", "default": []}  # also where it is given twice
+    use.add_argument("--predict", **several, metavar="PHOTO", help="photos or folders")
     use.add_argument("--export", default="", metavar="FORMAT", help=f"write the model as {formats}")
     for name, (default, about) in _WITH_PREDICT.items():
         kind = {"action": "store_true"} if default is False else {"metavar": ""}
@@ -136,6 +137,8 @@ def parse_flags(script, limits, arguments=None):
             refuse(f"{_flag(min(wrong))} is for training: a trained model has its own")
         if flags.pretrained != "none" and (flags.model or is_run(flags.pretrained)):
             refuse("a run to use is named by --model alone, without --pretrained")
+    elif flags.pretrained in _PRETRAINED[1:] and flags.pretrained not in source:
+        refuse(f"--pretrained {flags.pretrained} is a word of another script")
     for name, value in vars(flags).items():
         if wanted := _refusal(value, limits.get(name)):
             refuse(f"{_flag(name)} {value!r} cannot work: must be {wanted}")
@@ -182,12 +185,10 @@ def _flag(name):
 
 def _refusal(value, limit):
     """What `value` must be, in words, if `limit` forbids it; else None."""
-    if limit is None:
-        return None
-    if callable(limit) and limit is not str:
-        return limit(value)
     if limit is str:
         return None if value.strip() else "some text"
+    if limit is None or callable(limit):
+        return limit and limit(value)
     if isinstance(limit, list):
         return None if value in limit else "one of " + ", ".join(map(str, limit))
     if isinstance(limit, range):

@@ -85,13 +85,16 @@ def launch(main):
     if "--predict" in asked:
         go_on = "The same command, given again, labels the photos that have no mask yet."
         smaller = "fewer or smaller photos, or a --model trained on a smaller --image-size"
+    if "--export" in asked:
+        smaller = "a --model trained on a smaller --image-size"
     if asked & {"--export", "--overwrite"}:
         go_on = "The same command, given again, begins anew."
 
     def stop(number, frame):
         with contextlib.suppress(Exception):  # it may have been interrupted while printing
             sys.stdout.flush()
-        os.write(error_output(), f"\nStopped. {go_on}\n".encode())
+        with contextlib.suppress(OSError):  # nobody listens
+            os.write(error_output(), f"\nStopped. {go_on}\n".encode())
         os._exit(128 + number)  # as shells count; and at once: a download would be waited for
 
     for stream in (sys.stdout, sys.stderr):

@@ -137,6 +137,10 @@ class _History(keras.callbacks.CSVLogger):
         super().__init__(folder / "history.csv" if folder else os.devnull, append=True)
         self.checkpoint = checkpoint
 
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        self.csv_file.reconfigure(newline="")  # else Windows has an empty line after each
+
     def on_epoch_end(self, epoch, logs=None):
         super().on_epoch_end(self.checkpoint.progress["epochs"], logs)
 

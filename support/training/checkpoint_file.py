@@ -44,13 +44,13 @@ def load(path):
     """Progress and arrays of a checkpoint, or None if it is not there or damaged.
 
     Raises:
-        OSError: it cannot be read, which may pass.
+        OSError, MemoryError: it cannot be read, which may pass.
     """
     try:
         return _unpack(path)
     except FileNotFoundError:
         return None
-    except OSError:
+    except (OSError, MemoryError):
         raise
     except Exception as error:  # depending on the bit that is wrong, of a dozen kinds
         print(f"{path} is damaged, so it is left out: {error}")

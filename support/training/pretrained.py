@@ -1,5 +1,6 @@
 """Weights to begin with: VGG-16's, from ImageNet or a file, and those of an earlier run."""
 
+import hashlib
 import os
 import re
 import socket
@@ -50,6 +51,15 @@ def open_vgg16(pretrained):
         ) from error
     finally:
         socket.setdefaulttimeout(None)
+
+
+def weights_stamp(pretrained):
+    """A hash of the file that --pretrained names; None for a word."""
+    if pretrained in ("none", "imagenet", "published"):
+        return None
+    path = Path(pretrained)
+    with open(path / "model.keras" if path.is_dir() else path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
 def keras_cache():

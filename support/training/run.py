@@ -15,6 +15,7 @@ from support.runtime.flags import refuse
 from support.training import batch_norm, run_folder
 from support.training.checkpoint import Checkpoint
 from support.training.figures import plot_history
+from support.training.pretrained import weights_stamp
 
 import keras
 
@@ -60,7 +61,8 @@ class Run:
         self.flags, self.data, self.metric = flags, data, metric
         self._fit = {"image_size": flags.image_size, "fit": flags.fit}
         set_figure_font("".join([data.title, *data.class_names]))
-        used = settings(flags, {"data": data.identity, **devices.facts()})
+        weights = weights_stamp(getattr(flags, "pretrained", "none"))
+        used = settings(flags, {"data": data.identity, "weights": weights, **devices.facts()})
         distributed.check_same(used)
         self.folder = self._lock = None
         if distributed.is_main_process():  # who alone writes
