@@ -12,7 +12,7 @@ from pathlib import Path
 EXPORTS = ["onnx", "litert", "saved_model"]
 PRECISIONS = ["auto", "float32", "mixed_bfloat16", "mixed_float16"]
 DATASETS = ("oxford_iiit_pet", "synthetic")
-_PRETRAINED = ("none", "imagenet", "published")
+PRETRAINED = ("none", "imagenet", "published")  # words; all else is a path
 
 
 def _dataset_refusal(value):
@@ -21,13 +21,13 @@ def _dataset_refusal(value):
 
 
 def _pretrained_refusal(value):
-    known = value in _PRETRAINED or os.path.exists(value)
+    known = value in PRETRAINED or os.path.exists(value)
     return None if known else "a word that its comment names, or a path that exists"
 
 
 def is_run(pretrained):
     """Whether the value of --pretrained is the folder of a run, or its `model.keras`."""
-    is_word = pretrained in _PRETRAINED  # whatever folder has that name
+    is_word = pretrained in PRETRAINED  # whatever folder has that name
     return not is_word and (os.path.isdir(pretrained) or pretrained.endswith(".keras"))
 
 
@@ -137,7 +137,7 @@ def parse_flags(script, limits, arguments=None):
             refuse(f"{_flag(min(wrong))} is for training: a trained model has its own")
         if flags.pretrained != "none" and (flags.model or is_run(flags.pretrained)):
             refuse("a run to use is named by --model alone, without --pretrained")
-    elif flags.pretrained in _PRETRAINED[1:] and flags.pretrained not in source:
+    elif flags.pretrained in PRETRAINED[1:] and flags.pretrained not in source:
         refuse(f"--pretrained {flags.pretrained} is a word of another script")
     for name, value in vars(flags).items():
         if wanted := _refusal(value, limits.get(name)):

@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from support.inference.model_file import finalize, load_model
-from support.runtime.flags import is_run
+from support.runtime.flags import PRETRAINED, is_run
 from support.runtime.network import check_network
 from support.runtime.startup import UserError, reason
 
@@ -55,7 +55,7 @@ def open_vgg16(pretrained):
 
 def weights_stamp(pretrained):
     """A hash of the file that --pretrained names; None for a word."""
-    if pretrained in ("none", "imagenet", "published"):
+    if pretrained in PRETRAINED:
         return None
     path = Path(pretrained)
     with open(path / "model.keras" if path.is_dir() else path, "rb") as file:
