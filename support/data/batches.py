@@ -41,12 +41,17 @@ class Epochs:
         steps, columns = self.count // self.batch_size, distributed.columns(self.batch_size)
 
         def columns_of_plan():
-            yield from zip(*(part[:, columns] for part in self.plan()), strict=True)
+            return [part[:, columns] for part in self.plan()]
 
-        # The size of the batch is kept from TensorFlow: knowing it, its graph optimizer sums
-        # gradients in an order that differs from process to process, and so do the last bits.
-        shapes = tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None, DRAWS), tf.float32)
-        epoch = tf.data.Dataset.from_generator(columns_of_plan, output_signature=shapes)
+        def planned(_):
+            numbers, draws = tf.numpy_function(columns_of_plan, [], (tf.int64, tf.float32))
+            # The size of the batch is kept from TensorFlow: knowing it, its graph optimizer sums
+            # gradients in an order that differs from process to process, and so do the last bits.
+            numbers = tf.ensure_shape(numbers, (steps, None))
+            draws = tf.ensure_shape(draws, (steps, None, DRAWS))
+            return tf.data.Dataset.from_tensor_slices((numbers, draws))
+
+        epoch = tf.data.Dataset.range(1).flat_map(planned)
         return epoch.apply(tf.data.experimental.assert_cardinality(steps))
 
 
