@@ -56,8 +56,8 @@ def find_splits(path, problems):
         UserError: there are no such folders.
     """
     folders = {
-        split: [folder for folder in sorted(path.glob("*/")) if folder.name.lower() in names]
-        for split, names in SPLITS.items()
+        split: [folder for folder in sorted(path.glob("*/")) if _split_of(folder.name) == split]
+        for split in SPLITS
     }
     if any(folders.values()):
         found, words = _from_folders(path, folders, problems)
@@ -96,7 +96,7 @@ def _from_folders(path, folders, problems):
     problems += [
         f"{folder} is no split: they are train/, val/ and test/"
         for folder in sorted(path.iterdir())
-        if folder.is_dir() and folder.name.lower() not in _SPLIT_OF and subfolder(folder)
+        if folder.is_dir() and not _split_of(folder.name) and subfolder(folder)
     ]
     found = {
         split: find_pairs(several[0], problems) for split, several in folders.items() if several
@@ -109,7 +109,7 @@ def _lists(path):
     """dict from each file of `_LISTS` to its names; empty if none says what to train on."""
     files, lists = sorted((path / _LISTS).glob("*.txt")), {}
     for file in files:
-        if _list_split(file) is None:
+        if not _split_of(file.stem):
             continue
         try:
             lines = [unicodedata.normalize("NFC", line.strip()) for line in read_lines(file)]
@@ -117,8 +117,8 @@ def _lists(path):
             raise UserError(str(error)) from error
         if names := [*filter(None, lines)]:
             lists[file] = names
-    splits = [*map(_list_split, lists)]
-    if twice := [file for file in lists if splits.count(_list_split(file)) > 1]:
+    splits = [_split_of(file.stem) for file in lists]
+    if twice := [file for file in lists if splits.count(_split_of(file.stem)) > 1]:
         names = " and ".join(file.name for file in twice)
         raise UserError(f"{twice[0].parent} has {names}, which mean the same: keep one")
     if lists and "train" not in splits:
@@ -126,8 +126,9 @@ def _lists(path):
     return lists if "train" in splits else {}
 
 
-def _list_split(file):
-    return _SPLIT_OF.get(file.stem.lower())
+def _split_of(name):
+    """The split that a folder or list of that name means, in letters of any case; else None."""
+    return _SPLIT_OF.get(name.lower())
 
 
 def _from_lists(lists, pairs, problems):
@@ -136,7 +137,7 @@ def _from_lists(lists, pairs, problems):
     for file, names in lists.items():
         unknown = [name for name in names if name not in pairs]
         problems += [f"{file}: there is no picture {name} with a mask" for name in unknown]
-        found[_list_split(file)] = {name: pairs[name] for name in names if name in pairs}
+        found[_split_of(file.stem)] = {name: pairs[name] for name in names if name in pairs}
     for one, other in itertools.combinations(found, 2):
         if both := found[one].keys() & found[other].keys():
             problems.append(
@@ -151,7 +152,7 @@ def _from_names(pairs, problems):
     found = {}
     for name, pair in pairs.items():
         folder, slash, _ = name.partition("/")
-        found.setdefault(_SPLIT_OF.get(folder.lower() if slash else ""), {})[name] = pair
+        found.setdefault(_split_of(folder) if slash else None, {})[name] = pair
     others = found.pop(None, {})
     if not found or (others and [*found] == ["train"]):  # pictures of trains, perhaps
         return None

@@ -115,7 +115,7 @@ def put_u2net(model, convolutions, pretrained, with_heads=False):
     Raises:
         UserError: they are of another network or variant.
     """
-    own = sorted((layer for layer in model.layers if type(layer) is layers.Conv2D), key=_creation)
+    own = sorted(_of_kind(model, layers.Conv2D), key=_creation)
     shapes = [tuple(layer.kernel.shape) for layer in own]
     found = [kernel.shape for kernel, _ in convolutions]
     for number, (wanted, given) in enumerate(zip(shapes[:-_HEADS], found, strict=False)):
@@ -136,10 +136,13 @@ def put_u2net(model, convolutions, pretrained, with_heads=False):
             convolutions[number] = kernel * np.float32([0, 1]), bias * np.float32([0, 1])
     for layer, weights in [*zip(own, convolutions, strict=True)][: None if with_heads else -_HEADS]:
         layer.set_weights(weights)
-    for norm in (layer for layer in model.layers if type(layer) is layers.BatchNormalization):
-        channels = norm.gamma.shape
-        scale = np.full(channels, np.sqrt(1 + norm.epsilon))
-        norm.set_weights([scale, np.zeros(channels), np.zeros(channels), np.ones(channels)])
+    for norm in _of_kind(model, layers.BatchNormalization):
+        ones, zeros = np.ones(norm.gamma.shape), np.zeros(norm.gamma.shape)
+        norm.set_weights([np.sqrt(1 + norm.epsilon) * ones, zeros, zeros, ones])
+
+
+def _of_kind(model, kind):
+    return [layer for layer in model.layers if type(layer) is kind]
 
 
 def _creation(layer):
@@ -164,7 +167,7 @@ def unfold(model, pictures, batches=4):
     """
     if distributed.process_count() > 1:
         raise UserError("--pretrained published takes one process; --pretrained RUN takes several")
-    norms = [layer for layer in model.layers if type(layer) is layers.BatchNormalization]
+    norms = _of_kind(model, layers.BatchNormalization)
     inputs = [ops.cast(norm.input, "float32") for norm in norms]  # in mixed precision, too
     # var subtracts the mean first: mean square less squared mean cancels where mean >> deviation
     moments = [ops.stack([ops.mean(x, (0, 1, 2)), ops.var(x, (0, 1, 2))]) for x in inputs]
@@ -190,9 +193,8 @@ def use_published(build_model, flags):
     softmax = layers.Softmax(name="probabilities")(model.outputs[0])
     classes = [{"name": "background", "color": "#000000"}, {"name": "object", "color": COLORS[0]}]
     facts = {"image_size": 320, "fit": "resize", "classes": classes, "value_range": None}
-    folder = Path(flags.runs_dir).expanduser() / "published" / f"u2net-{flags.variant}"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "model.keras"
+    path = Path(flags.runs_dir).expanduser() / f"published/u2net-{flags.variant}/model.keras"
+    path.parent.mkdir(parents=True, exist_ok=True)
     whole = keras.Model(model.input, softmax, name=model.name)
     write(path, functools.partial(save_model, whole, facts))
     flags.model = str(path)
