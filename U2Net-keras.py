@@ -25,7 +25,7 @@ import common  # first: it quiets TensorFlow's import
 from support.training import published_u2net
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 DATASET = "oxford_iiit_pet"  # oxford_iiit_pet, synthetic, or a folder of your own pictures
 DATA_DIR = "~/tensorflow_datasets"  # where tfds keeps prepared datasets
@@ -169,12 +169,16 @@ def build_model(
         side = layers.Conv2D(num_classes, 3, padding="same", name=f"scores_{level + 1}")(features)
         logits.append(upsample(side, 2**level) if level else side)
     logits.insert(0, layers.Conv2D(num_classes, 1, name="scores")(layers.Concatenate()(logits)))
-    names = ("fused", *(f"side_{number}" for number in range(1, 7)))
-    outputs = [
-        layers.Activation("linear", dtype="float32", name=name)(scores)
-        for name, scores in zip(names, logits, strict=True)
-    ]
+    outputs = [layers.Activation("linear", dtype="float32")(scores) for scores in logits]
     return keras.Model(inputs, outputs, name=f"u2net-{variant}")
+
+
+def deep_supervision(y_true, logits, side_weight):
+    """Equation 1: masks (N, H, W, 1), logits of all outputs (N, H, W, 7 * classes) to loss (N,)."""
+    outputs = ops.split(logits, 7, axis=-1)
+    truth = common.one_hot(y_true, outputs[0].shape[-1])
+    fused, *sides = (common.segmentation_loss(truth, output) for output in outputs)
+    return fused + side_weight * sum(sides)
 
 
 def main():
@@ -197,21 +201,18 @@ def main():
     )
     published_u2net.begin_with_u2net(model, flags, data)
     schedule = common.warmup_cosine(flags.learning_rate, len(data.train) * flags.epochs)
-    model.compile(
+    joined = layers.Concatenate(dtype="float32")(model.outputs)  # they have one truth
+    trained = keras.Model(model.input, joined, name=model.name)
+    trained.compile(
         optimizer=common.Muon(schedule),
-        loss=[common.segmentation_loss] * 7,  # equation 1: the sum over fused and side outputs
-        loss_weights=[1.0] + [flags.side_weight] * 6,
-        metrics={"fused": [common.mean_iou(len(data.class_names))]},
+        loss=lambda y_true, logits: deep_supervision(y_true, logits, flags.side_weight),
+        metrics=[common.mean_iou(len(data.class_names))],
         jit_compile=common.JIT_COMPILE,
     )
-
-    def seven_times(image, mask):
-        return image, (mask,) * 7  # every output has the same truth
-
-    run = common.Run("u2net", flags, data, metric="fused_mean_iou")
-    model.fit(
-        data.train.map(seven_times),
-        validation_data=data.validation.map(seven_times),
+    run = common.Run("u2net", flags, data)
+    trained.fit(
+        data.train,
+        validation_data=data.validation,
         epochs=flags.epochs,
         callbacks=run.callbacks,
         verbose=common.VERBOSE,

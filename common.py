@@ -204,6 +204,12 @@ def warmup_cosine(peak, steps):
     )
 
 
+def one_hot(y_true, num_classes):
+    """Class ids, integer (N, H, W, 1), as float (N, H, W, num_classes): all 0 where void."""
+    ids = ops.cast(ops.squeeze(y_true, -1), "int32")
+    return ops.one_hot(ops.where(ids == VOID, -1, ids), num_classes)
+
+
 def segmentation_loss(y_true, logits):
     """Cross-entropy plus Dice loss (Milletari et al. 2016, arXiv:1606.04797), weighted alike.
 
@@ -211,7 +217,8 @@ def segmentation_loss(y_true, logits):
     border counts as much as the wide background.
 
     Args:
-        y_true: integer (N, H, W, 1), class ids; `VOID` pixels (255) do not count.
+        y_true: integer (N, H, W, 1), class ids; `VOID` pixels (255) do not count. Or what `one_hot`
+            makes of them, where several outputs have the same truth.
         logits: float (N, H, W, C), not yet softmax: pixels that are surely wrong would round to 0.
 
     Returns:
@@ -224,9 +231,8 @@ def segmentation_loss(y_true, logits):
     """
     if logits.shape[-1] < 2:
         raise ValueError("segmentation_loss takes the logits of two classes or more")
-    ids = ops.cast(ops.squeeze(y_true, -1), "int32")
-    known = ops.cast(ids != VOID, logits.dtype)
-    truth = ops.one_hot(ops.where(ids == VOID, -1, ids), logits.shape[-1])  # void: all zeros
+    truth = one_hot(y_true, logits.shape[-1]) if y_true.shape[-1] == 1 else y_true
+    known = ops.max(truth, axis=-1)
     cross_entropy = keras.losses.categorical_crossentropy(truth, logits, from_logits=True)
     pixels = ops.sum(known, axis=(1, 2))
     judged = ops.mean(ops.cast(pixels > 0, logits.dtype))  # share of pictures not void all over

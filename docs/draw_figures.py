@@ -160,7 +160,7 @@ def draw_u2net(model):
             drawing.arrow((side.right, side.y), (joint.x, side.y), below, color=UP)
             drawing.text(460, side.y + TEXT / 2 + 4, f"×{joint.side // side.side}")
     kernel, _ = convs[id(joined)].kernel_size
-    box = drawing.right(joint, model.get_layer("fused").output.shape, DECODER, kernel=kernel)
+    box = drawing.right(joint, model.outputs[0].shape, DECODER, kernel=kernel)
     drawing.text(box.x, box.top + TEXT / 2 + 2, "fused")
     y = last_six[6][0].bottom - 3 * TEXT
     drawing.legend(-150, y, ("→", INK, "RSU / conv 3×3"), POOLING)

@@ -30,8 +30,7 @@ def read_run(folder):
     """
     with open(folder / "history.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    (metric,) = (key for key in rows[0] if key.endswith("mean_iou") and key[:4] != "val_")
-    curves = ([float(row[key]) for row in rows] for key in (metric, f"val_{metric}"))
+    curves = ([float(row[key]) for row in rows] for key in ("mean_iou", "val_mean_iou"))
     return NAMES.get(folder.parent.name, folder.parent.name), *curves
 
 

@@ -266,8 +266,8 @@ def without_training(monkeypatch, pets, network, *more):
     class Run:
         folder, callbacks = Path("nowhere"), ["the callbacks of the run"]
 
-        def __init__(self, network, flags, data, metric="mean_iou"):
-            left.run = SimpleNamespace(network=network, flags=flags, data=data, metric=metric)
+        def __init__(self, network, flags, data):
+            left.run = SimpleNamespace(network=network, flags=flags, data=data)
 
     def fit(model, batches, **options):
         optimizer = model.optimizer

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
-from conftest import TEST_COUNT, TRAIN_COUNT
+from conftest import TEST_COUNT, TRAIN_COUNT, mean_iou_of, random_batch
 from matplotlib.colors import to_rgb
 
 
@@ -655,3 +655,20 @@ def test_a_place_is_as_sure_as_its_pixels_are_in_the_mean(figures, tmp_path):
     for axis in figures["a.png"].axes[1:4]:
         (x,), (y,) = axis.lines[0].get_data()
         assert (x, y) == (6, 6)
+
+
+def test_of_several_outputs_joined_the_metric_counts_the_first():
+    masks, (first, second) = random_batch(outputs=2)
+    assert mean_iou_of(masks, first) != mean_iou_of(masks, second)
+    metric = common.mean_iou(3)
+    metric.update_state(masks, np.concatenate([first, second], axis=-1))
+    assert float(metric.result()) == mean_iou_of(masks, first)
+
+
+def test_one_hot_is_zero_where_void():
+    ids = np.uint8([[[[1], [0]], [[common.VOID], [2]]]])
+    wanted = [[[[0, 1, 0], [1, 0, 0]], [[0, 0, 0], [0, 0, 1]]]]
+    np.testing.assert_array_equal(common.one_hot(ids, 3), wanted)
+    logits = np.random.default_rng(0).normal(size=(1, 2, 2, 3)).astype(np.float32)
+    of_ids = common.segmentation_loss(ids, logits)
+    np.testing.assert_array_equal(common.segmentation_loss(np.float32(wanted), logits), of_ids)

@@ -119,7 +119,7 @@ def test_main_trains_what_the_flags_ask_for(monkeypatch, pets):
     mask, (guess,) = random_batch()
     loss, metrics = loss_and_metrics(fit.model, mask, guess)
     assert loss == pytest.approx(float(np.mean(common.segmentation_loss(mask, guess))), rel=1e-5)
-    assert metrics[left.run.metric] == pytest.approx(mean_iou_of(mask, guess))
+    assert metrics["mean_iou"] == pytest.approx(mean_iou_of(mask, guess))
     assert fit.validation is left.run.data.validation
 
 

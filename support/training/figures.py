@@ -11,13 +11,12 @@ from keras import ops
 from matplotlib.figure import Figure
 
 
-def plot_history(table, title, metric="mean_iou", stages=()):
+def plot_history(table, title, stages=()):
     """Draw loss and mean IoU by epoch, from a CSVLogger's table into a PNG beside it.
 
     Args:
         table: Path of the CSV file.
         title: str, above the figure.
-        metric: column of the mean IoU.
         stages: epochs, counted from 0, with which a further stage of the training began.
     """
     with open(table, newline="", encoding="utf-8") as file:
@@ -25,7 +24,7 @@ def plot_history(table, title, metric="mean_iou", stages=()):
     epochs = range(1, len(rows) + 1)
     figure = Figure(figsize=(11, 4), layout="constrained")
     axes = figure.subplots(1, 2)
-    for axis, name in zip(axes, ("loss", metric), strict=True):
+    for axis, name in zip(axes, ("loss", "mean_iou"), strict=True):
         for key, label, color in ((name, "training", 1), (f"val_{name}", "validation", 6)):
             values = [float(row[key]) for row in rows]
             axis.plot(epochs, values, label=label, color=COLORS[color], marker="o", markersize=3)
@@ -37,7 +36,7 @@ def plot_history(table, title, metric="mean_iou", stages=()):
     # At first, batch normalization's averages lag behind and validation losses may be in the tens.
     largest = max(float(row["loss"]) for row in rows)
     axes[0].set_ylim(0, min(axes[0].get_ylim()[1], 2 * largest))
-    best = max(epochs, key=lambda epoch: float(rows[epoch - 1][f"val_{metric}"]))
+    best = max(epochs, key=lambda epoch: float(rows[epoch - 1]["val_mean_iou"]))
     axes[1].axvline(best, color="gray", linestyle=":", label=f"best: epoch {best}")
     for axis in axes:
         axis.legend()

@@ -17,7 +17,10 @@ class MeanIoU(keras.metrics.MeanIoU):
         self.batch = keras.metrics.MeanIoU(num_classes, dtype="int32", **options)
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        """Add masks, integer (N, H, W, 1), and logits or probabilities (N, H, W, C)."""
+        """Add masks, integer (N, H, W, 1), and logits or probabilities (N, H, W, C).
+
+        Where the channels are those of several outputs, one after the other, the first counts.
+        """
         self.batch.reset_state()
-        self.batch.update_state(y_true, y_pred, sample_weight)
+        self.batch.update_state(y_true, y_pred[..., : self.num_classes], sample_weight)
         self.total_cm.assign_add(ops.cast(self.batch.total_cm, "float32"))

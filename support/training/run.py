@@ -45,7 +45,6 @@ class Run:
         network: str, the folder below `flags.runs_dir`: `runs/unet/<timestamp>/`.
         flags: what `parse_flags` returned; written to `hyperparameters.json`.
         data: `Data` that it trains on.
-        metric: what `fit` calls the mean IoU by which the best weights are chosen.
 
     Attributes:
         folder: Path; None in all processes but the first.
@@ -57,8 +56,8 @@ class Run:
         UserError: the folder cannot be made, or other processes have other settings.
     """
 
-    def __init__(self, network, flags, data, metric="mean_iou"):
-        self.flags, self.data, self.metric = flags, data, metric
+    def __init__(self, network, flags, data):
+        self.flags, self.data = flags, data
         self._fit = {"image_size": flags.image_size, "fit": flags.fit}
         set_figure_font("".join([data.title, *data.class_names]))
         weights = weights_stamp(getattr(flags, "pretrained", "none"))
@@ -67,7 +66,7 @@ class Run:
         self.folder = self._lock = None
         if distributed.is_main_process():  # who alone writes
             self.folder, self._lock = run_folder.begin(flags.runs_dir, network, used)
-        checkpoint = Checkpoint(self.folder, metric, flags.patience)
+        checkpoint = Checkpoint(self.folder, "mean_iou", flags.patience)
         self.progress = progress = checkpoint.progress
 
         def next_epoch(epoch, logs):
@@ -121,7 +120,7 @@ class Run:
             "train_seconds": round(progress["seconds"], 1),
             "images_per_second": round(rate, 2),
         }
-        plot_history(self.folder / "history.csv", title, self.metric, progress["stages"])
+        plot_history(self.folder / "history.csv", title, progress["stages"])
         # Last, because who has metrics is a finished run.
         write_json(self.folder / "metrics.json", metrics)
         run_folder.finish(self.folder, self._lock)
