@@ -72,7 +72,8 @@ def training_step(model, size, batch_size):
     masks = rng.integers(0, 3, (batch_size, size, size, 1), np.uint8)
     loss = common.segmentation_loss
     if model.name.startswith("u2net"):
-        model = keras.Model(model.input, keras.layers.Concatenate()(model.outputs))
+        joined = keras.layers.Concatenate(dtype="float32")(model.outputs)
+        model = keras.Model(model.input, joined)
         deep_supervision = importlib.import_module("U2Net-keras").deep_supervision
         loss = functools.partial(deep_supervision, side_weight=1.0)
     optimizer = keras.optimizers.Adam if model.name.startswith("fcn") else common.Muon

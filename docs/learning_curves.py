@@ -30,7 +30,9 @@ def read_run(folder):
     """
     with open(folder / "history.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    curves = ([float(row[key]) for row in rows] for key in ("mean_iou", "val_mean_iou"))
+    # Until 2026-11-29, U2-Net called it fused_mean_iou.
+    (metric,) = {"mean_iou", "fused_mean_iou"} & rows[0].keys()
+    curves = ([float(row[key]) for row in rows] for key in (metric, f"val_{metric}"))
     return NAMES.get(folder.parent.name, folder.parent.name), *curves
 
 

@@ -152,10 +152,10 @@ def test_other_models_are_written_otherwise(drawn):
     assert stages_of_the_paper("lite") <= written(lite)
 
 
-def a_run(folder, dataset="synthetic"):
+def a_run(folder, dataset="synthetic", metric="mean_iou"):
     folder.mkdir(parents=True)
     (folder / "metrics.json").write_text(json.dumps({"dataset": dataset}))
-    rows = ["epoch,loss,mean_iou,val_loss,val_mean_iou", "0,1,0.25,1,0.2", "1,1,0.5,1,0.4"]
+    rows = [f"epoch,loss,{metric},val_loss,val_{metric}", "0,1,0.25,1,0.2", "1,1,0.5,1,0.4"]
     (folder / "history.csv").write_text("\n".join(rows) + "\n")
     return folder
 
@@ -163,7 +163,7 @@ def a_run(folder, dataset="synthetic"):
 def test_learning_curves_show_what_the_runs_have_left(tmp_path):
     runs = [
         a_run(tmp_path / "unet" / "1"),
-        a_run(tmp_path / "u2net" / "2"),
+        a_run(tmp_path / "u2net" / "2", metric="fused_mean_iou"),  # as it was called once
     ]
     figure = learning_curves.draw(runs)
     lines = {line.get_label(): line.get_xydata().tolist() for line in figure.axes[0].lines}

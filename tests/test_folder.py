@@ -553,6 +553,8 @@ def test_the_smallest_folders_have_pictures_in_all_splits(count, missing):
         (["train"], "train has no folder images/"),
         (["train/images", "train/masks", "val/images"], "val has no folder masks/"),
         (["test/images", "test/masks"], "needs either images/ and masks/, or train/"),
+        (["images", "masks", "Test"], "it has Test/, which is read as a split: move it away"),
+        (["test/images"], "it has test/"),
         (["images", "masks", "train/images", "train/masks"], "needs either"),
     ],
 )

@@ -781,6 +781,13 @@ def test_of_shapes_that_overlap_the_later_one_counts(tmp_path):
     assert labels(tmp_path / "a.json") == {"cat", "dog"}
 
 
+@pytest.mark.parametrize("points", [[[1, 1], [3, 2]], [[1, 1], [3, 1], [3, 2], [1, 2]]])
+def test_a_rectangle_has_two_corners_or_four(tmp_path, points):
+    """X-AnyLabeling writes four, https://github.com/CVHub520/X-AnyLabeling/issues/1262."""
+    mask = drawn_by_labelme(tmp_path / "a.json", polygon("cat", *points, kind="rectangle"))
+    assert mask == [[0] * 6, [0, 1, 1, 1, 0, 0], [0, 1, 1, 1, 0, 0], [0] * 6]
+
+
 def test_circles_have_a_middle_and_a_point_of_their_edge(tmp_path):
     circle = polygon("cat", [3, 3], [5, 3], kind="circle")
     mask = np.array(drawn_by_labelme(tmp_path / "a.json", circle, imageWidth=8, imageHeight=7))
@@ -875,6 +882,76 @@ def test_labelmes_own_word_for_background_makes_no_class_of_its_own(tmp_path):
     assert {*np.unique([*masks_by_number(data)["train"].values()])} == {0, 1}
     write(tmp_path, {"classes.txt": b"_background_\nbackground\ncat\n"})
     assert "two names for background" in refusal(tmp_path)[0]
+
+
+@pytest.mark.parametrize("classes", [None, b"Background\ncat\n"])
+def test_background_of_labelme_is_one_class_in_letters_of_any_case(tmp_path, classes):
+    shapes = polygon("cat", [0, 0], [5, 3], kind="rectangle"), polygon("Background", *[[1, 1]] * 3)
+    contents = {f"{number}.png": gray(number) for number in range(9)}
+    contents |= {f"{number}.json": labelme(*shapes) for number in range(9)}
+    data = load(write(tmp_path, contents | ({"classes.txt": classes} if classes else {})))
+    assert data.class_names == ("background", "cat")
+    assert all(mask[1, 1] == 0 and mask[0, 0] == 1 for mask in all_masks(data).values())
+
+
+@pytest.mark.parametrize("known", ["images", "masks"])
+def test_links_to_folders_are_followed(tmp_path, known):
+    """Cities in folders of their own, one of them kept elsewhere."""
+    for city in ("berlin", "paris"):
+        for number in range(6):
+            pair = {"images": gray(number + 6 * (city == "paris")), "masks": encoded(IDS)}
+            for kind, content in pair.items():
+                base = "elsewhere" if city == "paris" else "own"
+                write(tmp_path, {f"{base}/{kind}/{city}/{number}.png": content})
+    for kind in ("images", "masks"):
+        link = tmp_path / "own" / kind / "paris"
+        link.symlink_to(tmp_path / "elsewhere" / kind / "paris", target_is_directory=True)
+    assert len(all_masks(load(tmp_path / "own"))) == 12
+    (tmp_path / "own" / known / "paris").unlink()
+    lines = refusal(tmp_path / "own")
+    assert len(lines) == 6 or "and 1 more: has no" in lines[0]
+
+
+def test_pictures_of_a_folder_beside_the_masks_are_told(tmp_path, capsys):
+    """HRF: mask/ is what the camera sees, and the vessels are in manual1/."""
+    contents = files(6, "images/{}_dr.png", "mask/{}_dr_mask.png", BINARY * np.uint8(255))
+    load(write(tmp_path, contents | {"manual1/00_dr.png": encoded(WHITE), "notes/a.txt": b""}))
+    out = capsys.readouterr().out
+    assert f"{tmp_path / 'manual1'} is not read: masks are those in mask/" in out
+    assert "notes" not in out
+
+
+def test_what_is_no_picture_among_masks_is_told_before_they_are_missed(tmp_path, capsys):
+    contents = {f"images/{number}.png": gray(number) for number in range(6)}
+    contents |= {f"labels/{number}.txt": b"0 0.5 0.5 0.1 0.1" for number in range(6)}
+    assert "has no mask" in refusal(write(tmp_path, contents))[0]
+    told = f"{tmp_path / 'labels'}: 6 files are no pictures, such as 0.txt"
+    assert told in capsys.readouterr().out
+
+
+def test_the_folder_of_pictures_is_none_to_rename(tmp_path):
+    contents = files(6, "train/images/{}.png", "train/gt/{}.png") | {"test/images/0.png": gray(0)}
+    with pytest.raises(UserError, match=r"test has no folder masks/: it takes .* and masks/.$"):
+        load(write(tmp_path, contents))
+
+
+def test_void_beside_colors_of_masks_of_numbers(tmp_path):
+    mask = np.uint8([[0, 1, 2, 255]])
+    text = b"sky 0 0 0\nplane 128 0 0\nbike 0 128 0\nvoid 255\n"
+    data = load(write(draw(tmp_path, mask=mask), {"classes.txt": text}))
+    assert data.class_names == ("sky", "plane", "bike")
+    assert data.class_colors == ("#000000", "#800000", "#008000")
+    assert all((found == mask).all() for found in all_masks(data).values())
+
+
+@pytest.mark.parametrize("between", [",", ", ", " ", ": ", "\t"])
+def test_a_color_may_have_commas(tmp_path, between):
+    lines = ["red", "255", "0", "0"], ["dark green", "0", "255", "0"], ["blue", "0", "0", "255"]
+    text = "\n".join(between.join(line) for line in lines)
+    draw(tmp_path, mask=COLORS)
+    data = load(write(tmp_path, {"classes.txt": text.encode()}))
+    assert data.class_names == ("red", "dark green", "blue")
+    assert all((found == IDS).all() for found in all_masks(data).values())
 
 
 def test_each_page_of_a_stack_has_its_own_mask(tmp_path):

@@ -90,6 +90,23 @@ def test_processes_with_other_settings_train_nothing_together(begun, monkeypatch
         begun()
 
 
+@pytest.mark.parametrize(("other", "is_alike"), [("CPU with 99 cores", True), ("A100", False)])
+def test_processes_may_have_other_numbers_of_cores(begun, monkeypatch, other, is_alike):
+    monkeypatch.setattr(run.devices, "device", lambda: "CPU with 2 cores")
+    given = []
+    monkeypatch.setattr(
+        run.distributed, "broadcast", lambda content: given.append(content) or content
+    )
+    begun()._lock.close()
+    monkeypatch.setattr(run.distributed, "broadcast", lambda _: given[0])
+    monkeypatch.setattr(run.devices, "device", lambda: other)
+    if is_alike:
+        begun()
+    else:
+        with pytest.raises(SystemExit, match="differs from process 0 in device: A100, not CPU"):
+            begun()
+
+
 @pytest.fixture
 def clock(monkeypatch):
     now = [0.0]

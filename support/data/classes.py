@@ -17,8 +17,7 @@ _VOID_NAMES = ("void", "ignore", "__ignore__")  # what is neither trained on nor
 _LINES = (  # the forms of a line, of which the first that fits counts
     r"(?P<name>[^:]+):(?P<numbers>\d+,\d+,\d+)(:.*)?",  # labelmap.txt of CVAT
     r"(?P<numbers>\d+\s+\d+\s+\d+)\s+(?P<name>.*\D.*)",  # label_colors.txt of CamVid
-    r"(?P<name>[^,]+)(?P<numbers>(,\s*\d+){3})",  # class_dict.csv, as Kaggle's CamVid has it
-    r"(?P<name>.+?)(?P<numbers>(\s+\d+){3})",  # our own: name RED GREEN BLUE,
+    r"(?P<name>.+?)(?P<numbers>([\s:=,]+\d+){3})",  # name RED GREEN BLUE, class_dict.csv
     r"(?P<numbers>\d+)[\s:=,]+(?P<name>.*[^\d\s:=,-]\d*)",  # VALUE name,
     r"(?P<name>.+?)[\s:=,]+(?P<numbers>-?\d+)",  # name VALUE,
     r"(?P<name>.+)(?P<numbers>)",  # or the name alone
@@ -93,7 +92,7 @@ def _check(entries, problems):
             names.append(name)
         elif not numbers and name != "__ignore__":  # of labelme, which leaves its number out
             problems.append(f"{where}: {name} takes a color; as a number it is 255")
-    if {*values.values()} == {VOID} and not colors:  # the others are the ids in their order
+    if {*values.values()} == {VOID}:  # the others are the ids in their order
         if taken := values.keys() & {*range(len(names))}:
             where = next(where for where, *_, numbers in entries if numbers == (min(taken),))
             problems.append(

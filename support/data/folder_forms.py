@@ -6,6 +6,7 @@ import unicodedata
 
 from support.data import labelme
 from support.data.image_io import is_picture
+from support.runtime.files import below
 from support.runtime.startup import UserError
 
 # Names of folders that mean the same, whatever their letters' case; ours first.
@@ -43,7 +44,8 @@ def find_pairs(folder, problems, listed=()):
     for path in (with_pictures or folder, folder, *folder.glob("annotations")):
         labelme.refuse_coco(path)
     missing = "masks" if with_pictures else "images"
-    there = ", ".join(f"{path.name}/" for path in sorted(folder.glob("*")) if path.is_dir())
+    others = (path.name for path in sorted(folder.glob("*/")) if path != with_pictures)
+    there = ", ".join(f"{name}/" for name in others)
     what = f" Rename those of {there}." if there else ""
     raise UserError(f"{folder} has no folder {missing}/: it takes images/ and masks/.{what}")
 
@@ -54,7 +56,10 @@ def _two_folders(folder, problems):
     if not (pictures and masks):
         return None
     is_mask = is_picture
-    if not any(map(is_picture, masks.rglob("*"))):
+    for path in sorted(folder.glob("*/")):
+        if path not in (pictures, masks) and any(map(is_picture, below(path))):
+            print(f"{path} is not read: masks are those in {masks.name}/")
+    if not any(map(is_picture, below(masks))):
         labelme.refuse_coco(masks)
         is_mask = labelme.is_file
     return _named(pictures, problems), _named(masks, problems, is_mask)
@@ -96,7 +101,7 @@ def subfolder(folder, names=_PICTURES):
     """
     there = [path for path in sorted(folder.glob("*/")) if path.name.lower() in names]
     if len(there) > 1:  # PASCAL VOC has boxes in Annotations/, beside its masks
-        there = [path for path in there if any(map(is_picture, path.rglob("*")))] or there
+        there = [path for path in there if any(map(is_picture, below(path)))] or there
     if len(there) > 1:
         several = " and ".join(f"{path.name}/" for path in there)
         raise UserError(f"{folder} has {several}, which mean the same: keep one.")
@@ -109,9 +114,9 @@ def _named(folder, problems, is_wanted=is_picture, told=True):
     It is the same whether a system writes an accent as a letter of its own, as macOS does.
     """
     by_name, others = {}, []
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(below(folder)):
         inside = path.relative_to(folder)
-        if path.is_dir() or any(part[0] == "." or part == "__MACOSX" for part in inside.parts):
+        if path.is_dir() or "__MACOSX" in inside.parts:
             continue
         name = unicodedata.normalize("NFC", inside.with_suffix("").as_posix())
         if not is_wanted(path):
@@ -120,7 +125,7 @@ def _named(folder, problems, is_wanted=is_picture, told=True):
             problems.append(f"{path}: {by_name[name].name} is there, too; rename one of them")
         else:
             by_name[name] = path
-    if others and told and is_wanted is is_picture:
+    if others and told:
         print(f"{folder}: {len(others)} files are no pictures, such as {others[0]}")
     return by_name
 

@@ -72,7 +72,7 @@ class Survey:
                 problems.append(str(error))
         refuse(self.path, problems)
         names = self.classes.names or sorted(labels)
-        names = [labelme.BACKGROUND if n == labelme.LABELME_BACKGROUND else n for n in names]
+        names = [labelme.BACKGROUND if labelme.is_background(n) else n for n in names]
         if names.count(labelme.BACKGROUND) > 1:
             refuse(self.path, [f"{self.classes.file} has two names for background: keep one"])
         shift = labelme.BACKGROUND not in names

@@ -10,12 +10,17 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 BACKGROUND = "background"  # what has no shape
-_VOID, LABELME_BACKGROUND = "__ignore__", "_background_"  # labelme's own words
+_VOID, _LABELMES_BACKGROUND = "__ignore__", "_background_"  # labelme's own words
 
 
 def is_file(path):
     """Whether a file's name is that of labelme's."""
     return path.suffix.lower() == ".json" and not path.name.startswith(".")
+
+
+def is_background(label):
+    """Whether a label means what has no shape, in letters of any case."""
+    return label.lower() in (BACKGROUND, _LABELMES_BACKGROUND)
 
 
 def labels(path):
@@ -24,7 +29,8 @@ def labels(path):
     Raises:
         ValueError: it is no file of labelme. The message, one line, begins with the path.
     """
-    return {shape["label"] for shape in _read(path)["shapes"]} - {_VOID, LABELME_BACKGROUND}
+    found = {shape["label"] for shape in _read(path)["shapes"]} - {_VOID}
+    return {label for label in found if label == BACKGROUND or not is_background(label)}
 
 
 def read_mask(path, names):
@@ -42,16 +48,16 @@ def read_mask(path, names):
             an area. The message, one line, begins with the path.
     """
     known = {name: number for number, name in enumerate(names)} | {_VOID: VOID}
-    known[LABELME_BACKGROUND] = known[BACKGROUND]
     content = _read(path)
     mask = Image.new("L", (content["imageWidth"], content["imageHeight"]), known[BACKGROUND])
     draw = ImageDraw.Draw(mask)
     for shape in content["shapes"]:
         kind, points = shape.get("shape_type", "polygon"), [*map(tuple, shape["points"])]
-        if shape["label"] not in known:
-            raise ValueError(f"{path}: has the label {shape['label']}, which classes.txt has not")
-        fill = known[shape["label"]]
-        if kind == "polygon" and len(points) > 2:
+        label = BACKGROUND if is_background(shape["label"]) else shape["label"]
+        if label not in known:
+            raise ValueError(f"{path}: has the label {label}, which is no class of classes.txt")
+        fill = known[label]
+        if kind in ("polygon", "rectangle") and len(points) > 2:  # X-AnyLabeling: 4 corners
             draw.polygon(points, fill=fill)
         elif kind == "rectangle" and len(points) == 2:
             (left, right), (top, bottom) = map(sorted, zip(*points, strict=True))

@@ -113,11 +113,11 @@ def predict_batch(model, images):
     """`model.predict_on_batch`, spread over all devices of this process.
 
     Args:
-        model: keras.Model from (N, H, W, 3) to one or more outputs.
+        model: keras.Model from (N, H, W, 3) to (N, H, W, C).
         images: float32 (N, H, W, 3), for any N above 0.
 
     Returns:
-        What `model` gives for them, as NumPy arrays: (N, H, W, C) for a segmentation network.
+        What `model` gives for them, a NumPy array (N, H, W, C).
     """
     if BACKEND == "jax" and (parallel := keras.distribution.distribution()):
         count = parallel.device_mesh.devices.size
@@ -127,8 +127,7 @@ def predict_batch(model, images):
         return model.predict_on_batch(images)
     missing = -len(images) % count  # every device takes as many
     filled = np.concatenate([images, np.repeat(images[-1:], missing, axis=0)])
-    outputs = model.predict(filled, batch_size=len(filled), verbose=0)
-    return keras.tree.map_structure(lambda output: output[: len(images)], outputs)
+    return model.predict(filled, batch_size=len(filled), verbose=0)[: len(images)]
 
 
 def facts():

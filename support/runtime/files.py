@@ -1,8 +1,10 @@
 """Files that are written whole or not at all, and folders that one process has to itself."""
 
 import errno
+import glob
 import json
 import os
+from pathlib import Path
 
 UNFINISHED = "unfinished-"  # begins the name of a file that is being written
 
@@ -28,6 +30,11 @@ def write_json(path, content):
     """`write` a dict as JSON."""
     text = json.dumps(content, indent=2) + "\n"
     write(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
+
+
+def below(folder):
+    """Paths of all that is below a folder and not hidden; links to folders are followed."""
+    return map(Path, glob.iglob(f"{glob.escape(str(folder))}/**", recursive=True))
 
 
 def read_lines(path):

@@ -10,7 +10,6 @@ import math
 import os
 import time
 
-from support.runtime.devices import BACKEND
 from support.runtime.files import write
 from support.runtime.startup import UserError
 from support.training.checkpoint_file import broadcast_checkpoint, load, save
@@ -82,7 +81,7 @@ class Checkpoint(keras.callbacks.Callback):
         if self.stage < len(stages) - 1:
             self.model._initial_epoch = epochs  # over before the interruption
             return
-        _build(self.model)
+        self.model.optimizer.build(self.model.trainable_variables)  # else TensorFlow traces twice
         if self.stage == len(stages):
             stages.append(done)
             self.progress |= {"stage_over": False, "early_stopping": {}}
@@ -157,23 +156,6 @@ class _StopOnNaN(keras.callbacks.Callback):
             raise UserError(
                 f"\nThe loss became {logs['loss']} in {where}: try a lower learning rate."
             )
-
-
-def _build(model):
-    """Make the variables that Keras would make while it traces the first step.
-
-    TensorFlow would have to trace that step twice: the optimizer's variables, and the means of
-    each loss that a model of several outputs reports.
-    """
-    model.optimizer.build(model.trainable_variables)
-    if BACKEND != "tensorflow":
-        return
-    guess = keras.tree.map_structure(
-        lambda output: np.ones([size or 1 for size in output.shape]), model.output
-    )
-    truth = keras.tree.map_structure(lambda array: np.zeros((*array.shape[:-1], 1), int), guess)
-    model.compute_loss(y=truth, y_pred=guess)
-    model.compute_metrics(None, truth, guess)  # of no weight: each epoch begins with a reset
 
 
 def _state(model):

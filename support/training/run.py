@@ -62,7 +62,8 @@ class Run:
         set_figure_font("".join([data.title, *data.class_names]))
         weights = weights_stamp(getattr(flags, "pretrained", "none"))
         used = settings(flags, {"data": data.identity, "weights": weights, **devices.facts()})
-        distributed.check_same(used)
+        alike = run_folder.rounded("device", used["device"])  # processors of other numbers of cores
+        distributed.check_same(used | {"device": alike})
         self.folder = self._lock = None
         if distributed.is_main_process():  # who alone writes
             self.folder, self._lock = run_folder.begin(flags.runs_dir, network, used)

@@ -69,7 +69,7 @@ def find_unfinished(parent, used):
                 finish(folder, held)
                 continue
             words = ", ".join(f"{name} {now}, was {was}" for name, was, now in different[:3])
-            if all(_rounded(name, was) == _rounded(name, now) for name, was, now in different):
+            if all(rounded(name, was) == rounded(name, now) for name, was, now in different):
                 # Once more: its owner may have finished it just before letting go.
                 if not (folder / "metrics.json").exists():
                     if different:
@@ -93,7 +93,7 @@ def differences(before, after):
     ]
 
 
-def _rounded(name, setting):
+def rounded(name, setting):
     """A setting without what changes the last bits of a result at most."""
     if name == "device" and str(setting).startswith("CPU with "):
         return "CPU"
