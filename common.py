@@ -142,9 +142,10 @@ def load_oxford_iiit_pet(data_dir):
         name: Records(builder, official, "image", "segmentation_mask", values=(1, 3))
         for name, official in splits.items()
     }
+    files = (path for split in builder.info.splits.values() for path in split.filepaths)
     return Source(
         title="Oxford-IIIT Pet",
-        stamp=stamp_of(path for split in builder.info.splits.values() for path in split.filepaths),
+        stamp=stamp_of(files, *splits.values()),
         splits={name: Split(some, some.decode) for name, some in records.items()},
     )
 

@@ -1,5 +1,6 @@
 """The way of the data; loss and metrics against values computed by hand; the figures."""
 
+import inspect
 from types import SimpleNamespace
 
 import common
@@ -29,6 +30,16 @@ def test_splits_are_disjoint_and_complete(pets):
     assert len(set(pictures)) == TRAIN_COUNT + TEST_COUNT
     again = images_of(common.load_oxford_iiit_pet(str(pets)).splits["validation"])
     assert [image.tobytes() for image, _ in again] == pictures[counts["train"] :][:4]
+
+
+def test_an_edited_split_is_prepared_anew(pets):
+    """The stamp has the splits in it, and not only the files."""
+    stamp = common.load_oxford_iiit_pet(str(pets)).stamp
+    assert common.load_oxford_iiit_pet(str(pets)).stamp == stamp
+    edited = inspect.getsource(common.load_oxford_iiit_pet).replace("90%", "80%")
+    scope = vars(common).copy()
+    exec(edited, scope)
+    assert scope["load_oxford_iiit_pet"](str(pets)).stamp != stamp
 
 
 def test_pictures_and_masks_come_out_as_they_went_in(pets):

@@ -4,6 +4,7 @@ import functools
 import struct
 from pathlib import Path
 
+import common
 from support.data import image_io
 from support.data.image_io import (
     ColoredMask,
@@ -458,6 +459,21 @@ def test_no_picture_is_too_large(tmp_path):
 def test_a_jpeg_is_decoded_at_twice_the_size_or_more(tmp_path, at_least, side):
     path = save(tmp_path / "a.jpg", np.zeros((256, 256, 3), np.uint8))
     assert read_image(path, at_least).shape == (side, side, 3)
+
+
+@pytest.mark.parametrize(
+    ("side", "decoded"), [(520, 65), (516, 129), (514, 257), (513, 513), (512, 64)]
+)
+def test_a_jpeg_is_decoded_in_part_only_where_that_divides_its_sides(tmp_path, side, decoded):
+    """Pillow makes 65 of 513 / 8: by 0.9 of them, all would be shifted against the mask."""
+    ramp = np.linspace(0, 255, side).round().astype(np.uint8)
+    path = save(tmp_path / "a.jpg", np.broadcast_to(ramp[None, :, None], (1024, side, 3)))
+    found = read_image(path, 32)
+    assert found.shape[1] == decoded
+    mask = np.zeros((1024, side, 1), np.uint8)
+    exact, _ = common.resize(np.broadcast_to(ramp[None, :, None], (1024, side, 3)), mask, 32)
+    small, _ = common.resize(found, mask, 32)
+    assert np.abs(small.astype(float) - exact).max() <= 1
 
 
 @pytest.mark.parametrize(

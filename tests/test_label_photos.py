@@ -280,13 +280,13 @@ def test_a_large_photo_has_no_seams_and_no_stairs(predict, fit, side):
 
 def test_the_network_sees_the_very_pixels_that_training_saw(predict, monkeypatch):
     """Of a JPEG so large that it is decoded at an eighth of its size."""
-    y, x = np.mgrid[:700, :900]
+    y, x = np.mgrid[:704, :896]
     photo = np.stack([x % 256, y % 256, (x * y) // 97 % 256], axis=-1).astype(np.uint8)
     for kind in ("images", "masks"):
         Path("own", kind).mkdir(parents=True)
     for name in "abc":  # one for each split
         Image.fromarray(photo).save(f"own/images/{name}.jpg")
-        Image.fromarray(stripes(700, 900).astype(np.uint8)).save(f"own/masks/{name}.png")
+        Image.fromarray(stripes(704, 896).astype(np.uint8)).save(f"own/masks/{name}.png")
     flags = {"dataset": "own", "data_dir": None, "runs_dir": "prepared", "image_size": SIDE}
     flags |= {"fit": "resize", "batch_size": 1, "seed": 0, "augmentation": 0.0}
     images, _ = next(iter(common.load_data(SimpleNamespace(**flags)).train))
@@ -602,6 +602,19 @@ def test_results_of_earlier_versions_are_no_photos(tmp_path):
         (tmp_path / name).touch()
     found = photo_paths.find_photos([str(tmp_path)], tmp_path, [])
     assert [photo.name for photo in found] == ["a.png"]
+
+
+@pytest.mark.parametrize("ending", ["png", "jpg"])
+def test_results_that_the_shell_names_are_no_photos(tmp_path, ending):
+    """`--predict holiday/*.png --output holiday`, given again; b-mask.png is of somebody else."""
+    for name in (f"a.{ending}", "a-mask.png", "a-overlay.jpg", "b-mask.png", "c-overlay.jpg"):
+        (tmp_path / name).touch()
+    named = [str(path) for path in sorted(tmp_path.glob(f"*.{ending}"))]
+    others = {"png": ["b-mask.png"], "jpg": ["c-overlay.jpg"]}[ending]
+    found = photo_paths.find_photos(named, tmp_path, [])
+    assert sorted(photo.name for photo in found) == [f"a.{ending}", *others]
+    found = photo_paths.find_photos(named, tmp_path / "other", [])
+    assert len(found) == len(named)
 
 
 def test_the_bar_of_many_tiles_is_there_from_the_first(monkeypatch):

@@ -1,6 +1,7 @@
 """Pictures in every common form to RGB of 8 bits."""
 
 import contextlib
+import math
 
 from support.data.wide_values import ORIENTATION, in_8_bits, is_wide, wide_values
 from support.runtime.startup import reason
@@ -68,7 +69,7 @@ def read_image(path, at_least=None, page=None, values=None):
     Args:
         path: of the file.
         at_least: side of the square that it will be resized to, pixels. A JPEG is decoded at a
-            half, a quarter or an eighth of its size then, if that is twice as large or more.
+            half, a quarter or an eighth of its size then, if that is whole and twice as large.
             None: at its own size.
         page: number of the page of a TIFF that has several, from 0.
         values: (lowest, highest), which become 0 and 255, for pictures whose values have more
@@ -95,7 +96,9 @@ def read_image(path, at_least=None, page=None, values=None):
                 f"{highest:g}: how these compare is not known; save all alike"
             )
         elif at_least:
-            image.draft(None, (2 * at_least, 2 * at_least))
+            # Pillow rounds sides up: what is not divided evenly would be shifted against its mask.
+            whole = math.gcd(*image.size, 8)
+            image.draft(None, [max(2 * at_least, side // whole) for side in image.size])
         opaque = image.format == "TIFF" and not {*image.tag_v2.get(EXTRA_SAMPLES, ())} & {1, 2}
         ImageOps.exif_transpose(image, in_place=True)  # decodes it, too
         if image.format == "TIFF" and image.mode in ("RGBA", "LA"):

@@ -113,7 +113,7 @@ def _name(source, size, resize):
     room = sorted(Path(__file__).parent.glob("*.py"))
     made_by = [path for path in room if path.name not in _LATER]
     libraries = versions("numpy", "PIL", "tensorflow")
-    facts = [source.stamp, size, CHANNELS, fingerprint(*made_by), inspect.getsource(resize)]
+    facts = [source.stamp, size, fingerprint(*made_by), inspect.getsource(resize)]
     key = hashlib.sha256("\n".join(map(str, [*facts, libraries])).encode()).hexdigest()
     title = re.sub(r"\W+", "-", source.title).strip("-").lower()[:40]
     return f"{title}-{f'{size}px' if size else 'tiles'}-{key[:12]}"

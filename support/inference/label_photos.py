@@ -122,13 +122,13 @@ def _label(jobs, predict_batch, resize, normalize, facts, keep_probabilities, fa
             list(finished)  # waits for them, and raises what they raise
 
 
-def _tell_of_tiles(many=200):
+def _tell_of_tiles():
     """An `on_batch` of `predict_in_tiles` that shows a bar for a picture of many tiles."""
     bar = None
 
     def tell(done, count):
         nonlocal bar
-        if count >= many:
+        if count >= 200:
             bar = bar or keras.utils.Progbar(count, verbose=VERBOSE, unit_name="tile")
             bar.update(done)
 

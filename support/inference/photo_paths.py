@@ -33,7 +33,15 @@ def find_photos(names, output, problems):
         if not found:
             problems.append(f"{name}: there is no such picture")
         photos |= {os.path.abspath(photo): photo for photo in found}
-    return list(photos.values())
+    return [photo for photo in photos.values() if not _is_result(photo, output)]
+
+
+def _is_result(path, output):
+    """Whether it is a mask or an overlay in the folder of results, with the other one beside it."""
+    endings = _ENDINGS["mask"], _ENDINGS["overlay"]
+    stem = path.name.removesuffix(endings[0]).removesuffix(endings[1])
+    are_there = all(os.path.exists(output / f"{stem}{ending}") for ending in endings)
+    return stem != path.name and are_there and path.parent.resolve() == output.resolve()
 
 
 def _pictures(path, output):

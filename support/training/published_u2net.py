@@ -151,7 +151,7 @@ def _creation(layer):
     return layer.name.startswith("scores"), layer.name == "scores", number
 
 
-def unfold(model, pictures, batches=4):
+def unfold(model, pictures):
     """Give batch normalization the statistics of pictures, without a change of what a model says.
 
     With the mean and variance of what comes in, gamma sqrt(variance + epsilon) and beta the mean,
@@ -160,7 +160,6 @@ def unfold(model, pictures, batches=4):
     Args:
         model: keras.Model in which batch normalization changes nothing.
         pictures: tf.data.Dataset of batches of float32 (N, H, W, 3) and masks.
-        batches: how many to look at.
 
     Raises:
         UserError: other processes train, too.
@@ -172,7 +171,7 @@ def unfold(model, pictures, batches=4):
     # var subtracts the mean first: mean square less squared mean cancels where mean >> deviation
     moments = [ops.stack([ops.mean(x, (0, 1, 2)), ops.var(x, (0, 1, 2))]) for x in inputs]
     measure = keras.Model(model.input, moments)
-    seen = [measure(images) for images, *_ in pictures.take(batches).as_numpy_iterator()]
+    seen = [measure(images) for images, *_ in pictures.take(4).as_numpy_iterator()]
     for norm, *found in zip(norms, *seen, strict=True):
         means, variances = np.stack([*map(ops.convert_to_numpy, found)], axis=1)
         mean = means.mean(0)
