@@ -683,3 +683,16 @@ def test_one_hot_is_zero_where_void():
     logits = np.random.default_rng(0).normal(size=(1, 2, 2, 3)).astype(np.float32)
     of_ids = common.segmentation_loss(ids, logits)
     np.testing.assert_array_equal(common.segmentation_loss(np.float32(wanted), logits), of_ids)
+
+
+def test_five_draws_move_a_picture_and_the_next_three_color_it():
+    """A picture of one color, in which neither movement shows nor contrast."""
+    _, mask = own_mask()
+    flat = np.broadcast_to(np.uint8([200, 100, 50]), (1, 64, 64, 3))
+    found = []
+    for draws in -np.eye(DRAWS, dtype=np.float32):
+        images, masks = common.augment(flat, mask[None], draws[None], 1.0)
+        found.append([np.any(masks != mask), np.any(images != flat)])
+    moved, colored = np.transpose(found).tolist()
+    assert moved == [True] * 5 + [False] * 5
+    assert colored == [False] * 6 + [True] * 2 + [False] * 2

@@ -131,3 +131,12 @@ def test_without_what_runs_it_it_is_not_checked(nested, monkeypatch):
     monkeypatch.setitem(export.FORMATS, "onnx", ("", "", (), "no_such_runtime"))
     told = export._check(None, nested, "onnx", 64)
     assert told.startswith("not checked, for no_such_runtime is not installed: pip install no")
+
+
+def test_what_is_in_the_way_of_an_export_is_named_and_not_the_model(tmp_path):
+    folder = tmp_path / "u2net" / "1"
+    folder.mkdir(parents=True)
+    for name in ("metrics.json", "model.keras", "model.tflite"):
+        (folder / name).touch()
+    with pytest.raises(UserError, match=r"model\.tflite is there already: move or delete it"):
+        export_model("u2net", flags(folder, "litert"))

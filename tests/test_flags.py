@@ -375,3 +375,35 @@ def test_the_largest_size_is_2048(monkeypatch, script):
     monkeypatch.setattr("sys.argv", [f"{script}.py", "--image-size", "2048"])
     with pytest.raises(InterruptedError, match="2048"):
         importlib.import_module(script).main()
+
+
+@pytest.mark.parametrize("use", [["--predict", "a.png"], ["--export", "onnx"]])
+def test_a_model_may_be_used_in_the_folder_of_the_pictures(monkeypatch, tmp_path, use):
+    """That the constant names; nothing is trained on what lies there then."""
+    monkeypatch.chdir(tmp_path)
+    script = vars(importlib.import_module("Unet-keras")) | {"DATASET": str(tmp_path)}
+    assert flags.parse_flags(script, {}, use).dataset == str(tmp_path.resolve())
+
+
+def test_a_constant_without_a_point_takes_a_flag_with_one():
+    script = vars(importlib.import_module("Unet-keras")) | {"AUGMENTATION": 0}
+    assert flags.parse_flags(script, {}, ["--augmentation", "0.5"]).augmentation == 0.5
+
+
+@pytest.mark.parametrize("name", ["DATASET", "PRECISION"])
+def test_a_constant_that_only_the_library_reads_is_named(capsys, name):
+    script = vars(importlib.import_module("Unet-keras")) | {name: None}
+    with pytest.raises(SystemExit):
+        flags.parse_flags(script, {}, [])
+    assert f"the constant {name}, " in capsys.readouterr().err
+
+
+def test_a_comment_may_have_a_percent_sign(tmp_path, capsys):
+    path = tmp_path / "script.py"
+    source = (ROOT / "Unet-keras.py").read_text(encoding="utf-8")
+    path.write_text(source.replace("# same seed, same", "# 100 % the same"), encoding="utf-8")
+    script = vars(importlib.import_module("Unet-keras")) | {"__file__": str(path)}
+    with pytest.raises(SystemExit) as stopped:
+        flags.parse_flags(script, {}, ["--help"])
+    assert stopped.value.code == 0
+    assert "100 % the same result" in " ".join(capsys.readouterr().out.split())

@@ -592,3 +592,7 @@ def test_every_name_of_void_is_void(tmp_path, name):
     assert loaded.class_names == ("R", "G")
     wanted = np.where(IDS == 2, 255, IDS)
     assert all((mask == wanted).all() for mask in all_masks(loaded).values())
+
+
+def test_a_folder_may_have_brackets_in_its_name(tmp_path):
+    assert set(all_masks(load(draw(tmp_path / "day [1]")))) == set(range(12))

@@ -1085,3 +1085,33 @@ def test_below_images_too_it_is_told_whence_a_missing_split_is_taken(tmp_path, c
     load(in_folders(tmp_path, "train", "val"))
     told = f"{tmp_path} has no folder for test: a tenth of train/ is kept for it\n"
     assert told in capsys.readouterr().out
+
+
+def test_a_little_void_beside_a_rare_class_is_not_asked_about(tmp_path):
+    """Of 40,000 pixels 300 are void, and 2 the class."""
+    mask = np.zeros((200, 200), np.uint8)
+    mask[0, :2], mask[1:3, :150] = 1, 255
+    loaded = load(draw(tmp_path, 3, mask))
+    assert loaded.class_names == ("class 0", "class 1")
+    assert all((found == mask).all() for found in all_masks(loaded).values())
+
+
+def test_of_numbers_that_are_named_palettes_may_differ(tmp_path):
+    draw(tmp_path, 6)
+    for number in range(6):
+        mask = Image.fromarray(IDS).convert("P")
+        mask.putdata(IDS.ravel().tolist())
+        mask.putpalette([*range(number, number + 9)])
+        write(tmp_path, {f"masks/{number:02}.png": encoded(mask)})
+    assert "its number 0 is " in refusal(tmp_path)[0]
+    write(tmp_path, {"classes.txt": b"a 0\nb 1\nc 2\n"})
+    assert all((mask == IDS).all() for mask in all_masks(load(tmp_path)).values())
+
+
+@pytest.mark.parametrize(("count", "is_known"), [(64, True), (65, False)])
+def test_up_to_64_classes_need_no_names(tmp_path, count, is_known):
+    draw(tmp_path, 3, np.arange(count, dtype=np.uint8)[None])
+    if is_known:
+        assert len(load(tmp_path).class_names) == 64
+    else:
+        assert "masks have 65 values, from 0 to 64: " in refusal(tmp_path)[0]

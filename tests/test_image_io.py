@@ -640,3 +640,16 @@ def test_of_16_bits_what_is_half_clear_is_half_white(tmp_path):
 def test_pixels_that_are_no_finite_numbers_are_told(tmp_path, read, value):
     path = save(tmp_path / "a.tif", np.float32([[0, value, 1]]))
     assert refused(read, path).startswith("has pixels that are no numbers")
+
+
+@pytest.mark.parametrize(("opacity", "wanted"), [(255, (10, 20, 30)), (0, (255, 255, 255))])
+def test_a_tiff_may_be_solid_or_clear_all_over(tmp_path, opacity, wanted):
+    pixels = np.uint8([[(10, 20, 30, opacity)] * 3])
+    path = tiff(tmp_path / "a.tif", pixels, photometric=2, extra=[2])
+    np.testing.assert_array_equal(read_image(path), [[wanted] * 3])
+
+
+@pytest.mark.parametrize("name", ["a.TIF", "a.Tiff"])
+def test_pages_are_counted_whatever_the_letters_of_the_ending(tmp_path, name):
+    pages = [Image.fromarray(GRAY)] * 2
+    assert count_pages(save(tmp_path / name, GRAY, save_all=True, append_images=pages)) == 3

@@ -701,3 +701,37 @@ def test_the_bar_counts_every_photo_broken_ones_too(predict, capsys):
     with pytest.raises(common.UserError):
         predict("photos")
     assert "4/4" in capsys.readouterr().out
+
+
+def test_no_result_takes_the_place_of_a_photo_by_way_of_a_link(tmp_path):
+    photos = [tmp_path / "in" / name for name in ("a.png", "a-mask.png")]
+    for photo in photos:
+        draw(photo, stripes(8, 9))
+    (tmp_path / "link").symlink_to("in", target_is_directory=True)
+    jobs = photo_paths.plan_jobs(photos, tmp_path / "link", True, problems := [])
+    assert [photo for photo, _ in jobs] == photos[1:]
+    assert "a.png: its result would replace" in problems[0]
+
+
+def test_photos_share_a_batch_until_their_pixels_are_too_many(monkeypatch):
+    """Which are counted anew for the next one: 600 and 600, 50 three times."""
+    monkeypatch.setattr(label_photos, "_BATCH_PIXELS", 1000)
+    photos = [("job", np.zeros((height, 10, 3)), "input") for height in (60, 60, 5, 5, 5)]
+    assert [len(batch) for batch in label_photos._batches(photos)] == [2, 3]
+
+
+def test_runs_may_be_at_home(predict, monkeypatch, tmp_path, capsys):
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    draw("one.png", stripes(8, 9))
+    run = finish_run(tmp_path / "home" / RUN)
+    predict("one.png", runs_dir="~/runs")
+    assert f"Model: {run / 'model.keras'}, " in capsys.readouterr().out
+
+
+def test_a_photo_that_ends_in_the_lower_half_of_16_bits_is_told(predict):
+    for name, value in (("dark.tif", 0x7FFF), ("bright.tif", 0x8000)):
+        tiff(Path(name), np.full((40, 40, 3), value, np.uint16), photometric=2, bits=16)
+    with pytest.raises(SystemExit, match=r"^dark\.tif: .* end at 127: save it with 8 bits"):
+        predict("dark.tif", "bright.tif")
+    assert files_in() == results("bright")

@@ -311,3 +311,26 @@ def test_prepared_pictures_may_be_kept_at_home(tmp_path, monkeypatch):
     prepare(source().source, "~/prepared", 8, common.resize)
     assert files(tmp_path / "prepared") == ["index.json", "lock", "pixels"]
     assert not [*(tmp_path / "here").iterdir()]
+
+
+def test_one_large_picture_does_not_say_how_much_room_all_take(tmp_path, monkeypatch):
+    """At their own sizes: 1.7 MB if all were like the first, and 0.1 MB in fact."""
+    drawn = source([(100, 100)] + [(2, 2)] * 39)
+    real = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(prepared.shutil, "disk_usage", lambda path: real._replace(free=200_000))
+    pictures, _ = prepare(drawn.source, tmp_path, None, common.resize)
+    assert len(pictures["train"]) == 40
+
+
+def test_of_a_few_pictures_it_is_told_too_that_there_is_no_room(tmp_path, monkeypatch):
+    real = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(prepared.shutil, "disk_usage", lambda path: real._replace(free=100))
+    with pytest.raises(UserError, match=r"would take 0\.0 GB, and 0\.0 GB are free"):
+        prepare(source().source, tmp_path, None, common.resize)
+
+
+def test_a_title_may_be_longer_than_the_name_of_a_folder(tmp_path):
+    drawn = source()
+    drawn.source.title = "summer " * 40
+    prepare(drawn.source, tmp_path, 8, common.resize)
+    assert files(tmp_path) == ["index.json", "lock", "pixels"]

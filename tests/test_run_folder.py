@@ -309,3 +309,37 @@ def test_every_column_of_the_table_has_what_its_head_says(capsys, tmp_path):
     *_, head, row = capsys.readouterr().out.splitlines()
     assert head.split()[2:] == ["fit", "px", "epochs", "seconds", "parameters", "folder"]
     assert row.split() == ["0.500", "resize", "128", "3", "60", "31,049,539", str(folder)]
+
+
+def test_of_runs_that_do_not_go_on_the_newest_alone_is_told(tmp_path, capsys):
+    for name in ("1", "2"):
+        (tmp_path / name).mkdir()
+        write_json(tmp_path / name / "hyperparameters.json", {"epochs": 3})
+    assert run_folder.find_unfinished(tmp_path, {"epochs": 4}) == (None, None)
+    told = f"{tmp_path / '2'} was cut short and does not go on: epochs 4, was 3\n"
+    assert capsys.readouterr().out == told
+
+
+def test_runs_may_be_kept_at_home(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+    folder, held = run_folder.begin("~/runs", "unet", {})
+    held.close()
+    assert folder.parent == tmp_path / "home" / "runs" / "unet"
+
+
+@pytest.mark.parametrize("name", ["print_it", "_plot_it"])
+def test_what_is_printed_does_not_decide_nor_what_a_function_of_the_file_draws(tmp_path, name):
+    path, found = tmp_path / "code.py", set()
+    for result in ("x", "x, 'red'"):
+        code = CODE.replace("plot_it", name).replace("    return x", f"    return {result}")
+        path.write_text(code)
+        found.add(fingerprint(path))
+    assert len(found) == 1
+
+
+def test_where_no_folder_of_a_run_can_be_made_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(SystemExit, match=r"^--runs-dir: cannot make a folder in \S+unet: "):
+        run_folder.begin(str(tmp_path / "file"), "unet", {})

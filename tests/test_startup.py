@@ -319,3 +319,9 @@ def test_figures_do_without_latex_whatever_a_matplotlibrc_says():
     with matplotlib.rc_context({"text.usetex": True}):
         startup.use_known_defaults()
         assert not matplotlib.rcParams["text.usetex"]
+
+
+def test_a_single_process_of_a_launcher_has_no_peers(monkeypatch):
+    for count, wanted in (("1", False), (" 1 ", False), ("2", True)):
+        monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", count)
+        assert startup._has_peers() == wanted

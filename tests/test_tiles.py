@@ -5,6 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import common
+from support.data.batches import DRAWS
 from support.data.image_io import VOID
 from support.data.tiles import Tiles, cut_out
 from support.inference.sliding_window import predict_in_tiles
@@ -262,3 +263,12 @@ def test_splits_of_tiles_are_squares_but_for_whole_test_pictures(tiles_flags):
         np.testing.assert_array_equal(found, by_hand)
     sizes = [image.shape[1:3] for image, _ in data.test.as_numpy_iterator()]
     assert sizes == SIZES[3:6]
+
+
+def test_the_last_two_draws_say_where_a_square_is_cut():
+    """The others flip and turn it, and would go with the place."""
+    tiles = Tiles(mapped([located(50, 41)]), 32)
+    draws = np.random.default_rng(0).uniform(-1, 1, (9, DRAWS)).astype(np.float32)
+    numbers = np.zeros(9, int)
+    images, wanted = (tiles.take(numbers, some)[0] for some in (draws, draws[:, -2:]))
+    np.testing.assert_array_equal(images, wanted)
