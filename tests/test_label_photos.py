@@ -1,5 +1,7 @@
 """Masks, overlays and probabilities for photos, by models that tell three colors apart."""
 
+import errno
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -735,3 +737,28 @@ def test_a_photo_that_ends_in_the_lower_half_of_16_bits_is_told(predict):
     with pytest.raises(SystemExit, match=r"^dark\.tif: .* end at 127: save it with 8 bits"):
         predict("dark.tif", "bright.tif")
     assert files_in() == results("bright")
+
+
+def test_a_path_too_long_for_windows_is_told_and_the_others_are_done(predict, monkeypatch):
+    """Windows says ENOENT beyond 260 letters; where the folder is gone, all photos would fail."""
+    for name in ("a", "b", "c"):
+        draw(f"in/{name}.png", stripes(8, 9))
+    real = label_photos.write
+
+    def write(path, save):
+        if path.name.startswith("b"):
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+        real(path, save)
+
+    monkeypatch.setattr(label_photos, "write", write)
+    with pytest.raises(SystemExit, match=r"b\.png: the names of its results would be too long"):
+        predict("in")
+    assert files_in() == results("a", "c")
+
+    def gone(path, save):
+        shutil.rmtree(path.parent, ignore_errors=True)
+        raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+
+    monkeypatch.setattr(label_photos, "write", gone)
+    with pytest.raises(common.UserError, match=r"--output other: .*No such file"):
+        predict("in", output="other")

@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-import common  # noqa: F401  (first: it quiets TensorFlow's import)
+import common
 
 import keras
 import numpy as np
@@ -36,6 +36,10 @@ for policy, x in [(policy, x) for policy in sys.argv[2:] for x in logits]:
             loss = total(x, masks)
         found.append(tape.gradient(loss, x).numpy())
 np.save(sys.argv[1], np.stack(found))
+metric = common.mean_iou(logits.shape[-1])
+for _ in range(2):
+    metric.update_state(np.load("void.npy"), np.load("guess.npy"))
+np.save("counted.npy", keras.ops.convert_to_numpy(metric.total_cm))
 """
 
 
@@ -63,7 +67,7 @@ def gradient_by_hand(logits, masks, step=1e-5):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
-def test_the_gradient_is_that_of_the_logits(tmp_path, monkeypatch, backend):
+def test_gradient_and_confusion_are_those_of_numpy(tmp_path, monkeypatch, backend):
     """Of pixels that are wrong by 0, 10, 30 and 100 logits, cross-entropy's is softmax - truth."""
     rng = np.random.default_rng(0)
     masks = rng.integers(0, CLASSES, (2, 4, 4, 1), np.uint8)
@@ -71,6 +75,10 @@ def test_the_gradient_is_that_of_the_logits(tmp_path, monkeypatch, backend):
     logits = np.float32([size * wrong for size in (0, 10, 30, 100)])
     np.save(tmp_path / "logits.npy", logits)
     np.save(tmp_path / "masks.npy", masks)
+    guess, void = rng.normal(size=logits[0].shape).astype(np.float32), masks.copy()
+    void[0, :2] = common.VOID
+    np.save(tmp_path / "guess.npy", guess)
+    np.save(tmp_path / "void.npy", void)
     arguments = [str(tmp_path / "out.npy"), *POLICIES]
     if backend == keras.backend.backend():
         monkeypatch.chdir(tmp_path)
@@ -84,6 +92,10 @@ def test_the_gradient_is_that_of_the_logits(tmp_path, monkeypatch, backend):
         settings = environment(backend) | {"PYTHONPATH": str(ROOT)}
         done = subprocess.run(command, cwd=tmp_path, env=settings, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
+    confusion = np.zeros((CLASSES, CLASSES))
+    known = void[..., 0] != common.VOID
+    np.add.at(confusion, (masks[..., 0][known], guess.argmax(-1)[known]), 2)  # given twice
+    np.testing.assert_array_equal(np.load(tmp_path / "counted.npy"), confusion)
     wanted = [gradient_by_hand(x, masks) for x in logits.astype(float)]
     all_found = np.load(tmp_path / "out.npy")
     np.testing.assert_allclose(all_found, wanted * len(POLICIES), rtol=1e-3, atol=1e-7)

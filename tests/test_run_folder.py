@@ -4,9 +4,11 @@ import errno
 import json
 import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import common
+from support.runtime import files
 from support.runtime import fingerprint as fingerprint_of_code
 from support.runtime.files import write, write_json
 from support.runtime.fingerprint import _code_that_decides, fingerprint, settings
@@ -343,3 +345,30 @@ def test_where_no_folder_of_a_run_can_be_made_is_told(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(SystemExit, match=r"^--runs-dir: cannot make a folder in \S+unet: "):
         run_folder.begin(str(tmp_path / "file"), "unet", {})
+
+
+def test_a_file_that_a_scanner_holds_for_a_moment_is_replaced_then(monkeypatch, tmp_path):
+    real, refusals = Path.replace, [PermissionError(13, "Access is denied")] * 2
+
+    def replace(path, target):
+        if refusals:
+            raise refusals.pop()
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    write_json(tmp_path / "a.json", {"a": 1})
+    assert json.loads((tmp_path / "a.json").read_text()) == {"a": 1}
+    refusals += [PermissionError(13, "Access is denied")] * 9
+    with pytest.raises(PermissionError):
+        files.replace(tmp_path / "a.json", tmp_path / "b.json", seconds=0)
+
+
+def test_files_that_macos_leaves_beside_the_code_are_none_of_it(monkeypatch, tmp_path):
+    for room in ("data", "training"):
+        (tmp_path / room).mkdir()
+        (tmp_path / room / "._a.py").write_bytes(b"\0\5\x16\7")
+        (tmp_path / room / "a.py").touch()
+    monkeypatch.setattr("support.runtime.fingerprint._SUPPORT", tmp_path)
+    names = {path.name for path in _code_that_decides()}
+    assert "a.py" in names
+    assert not any(name.startswith(".") for name in names)

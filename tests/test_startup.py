@@ -1,5 +1,6 @@
 """What importing changes and what `launch` does: a line in place of a traceback."""
 
+import builtins
 import errno
 import io
 import os
@@ -10,6 +11,7 @@ import sys
 from pathlib import Path
 
 from support.runtime import details, startup
+from support.runtime.files import lock
 
 import matplotlib
 import pytest
@@ -24,6 +26,7 @@ from conftest import ROOT, environment, run_code
         tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor"),
         RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes"),  # JAX
         RuntimeError("CUDA out of memory. Tried to allocate 9 MiB."),  # PyTorch
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: 9 bytes"),
     ],
 )
 def test_too_little_memory_is_told(monkeypatch, error):
@@ -43,7 +46,7 @@ def test_too_little_memory_is_told(monkeypatch, error):
     ("backend", "before", "told"),
     [
         ("numpy", "", "KERAS_BACKEND=numpy cannot train: it may be tensorflow, jax or torch"),
-        ("jax", "sys.modules['jax'] = None; ", "jax is not installed: pip install jax, or"),
+        ("jax ", "sys.modules['jax'] = None; ", "jax is not installed: pip install jax, or"),
     ],
 )
 def test_a_backend_that_is_not_there_is_told(backend, before, told):
@@ -325,3 +328,22 @@ def test_a_single_process_of_a_launcher_has_no_peers(monkeypatch):
     for count, wanted in (("1", False), (" 1 ", False), ("2", True)):
         monkeypatch.setenv("KERAS_DISTRIBUTION_NUM_PROCESSES", count)
         assert startup._has_peers() == wanted
+
+
+def test_a_notebook_keeps_its_own_way_to_interrupt_and_no_lock(monkeypatch, tmp_path):
+    """IPython keeps what a failed cell has left, and with it the lock of its run."""
+    monkeypatch.setattr(builtins, "__IPYTHON__", True, raising=False)
+    monkeypatch.setattr(sys, "argv", ["Unet-keras.py"])
+    before = signal.getsignal(signal.SIGINT)
+    kept = []
+
+    def main():
+        kept.append(lock(tmp_path))
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(startup.UserError, match="No space"):
+        startup.launch(main)
+    assert signal.getsignal(signal.SIGINT) is before
+    again = lock(tmp_path)
+    assert again is not None
+    again.close()

@@ -16,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from support.data.image_io import VOID, histogram
-from support.runtime.files import UNFINISHED, lock, write_json
+from support.runtime.files import UNFINISHED, lock, replace, write_json
 from support.runtime.fingerprint import fingerprint, versions
 from support.runtime.startup import VERBOSE, UserError
 from support.runtime.threads import map_ahead
@@ -110,7 +110,7 @@ def prepare(source, parent, size, resize):
 
 def _name(source, size, resize):
     """The name of a folder of prepared pictures: another one for all that makes others of them."""
-    room = sorted(Path(__file__).parent.glob("*.py"))
+    room = sorted(Path(__file__).parent.glob("[!.]*.py"))  # macOS leaves ._NAME.py on some disks
     made_by = [path for path in room if path.name not in _LATER]
     libraries = versions("numpy", "PIL", "tensorflow")
     facts = [source.stamp, size, fingerprint(*made_by), inspect.getsource(resize)]
@@ -139,7 +139,7 @@ def _prepare_alone(source, folder, size, resize):
         for left in folder.glob(f"{UNFINISHED}*") if held else ():  # by a process that was killed
             left.unlink()
         facts = _decode_all(source, unfinished, size, resize)
-        unfinished.replace(folder / "pixels")
+        replace(unfinished, folder / "pixels")
         write_json(folder / "index.json", facts)
     finally:
         unfinished.unlink(missing_ok=True)

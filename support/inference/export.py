@@ -8,7 +8,7 @@ import warnings
 from support.inference.model_file import find_model, load_model
 from support.runtime.details import quiet
 from support.runtime.devices import BACKEND
-from support.runtime.files import UNFINISHED
+from support.runtime.files import UNFINISHED, replace
 from support.runtime.startup import UserError
 
 import keras
@@ -61,7 +61,7 @@ def export_model(network, flags):
         if flags.export == "onnx":
             _name_parts(unfinished, facts)
         print(f"{target}: {_check(model, unfinished, flags.export, facts['image_size'])}")
-        unfinished.replace(target)
+        replace(unfinished, target)
     finally:
         _remove(unfinished)
 

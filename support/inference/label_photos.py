@@ -100,7 +100,9 @@ def _label(jobs, predict_batch, resize, normalize, facts, keep_probabilities, fa
         try:
             _write_results(results, image, bands, names, colors, keep_probabilities)
         except OSError as error:
-            if error.errno != errno.ENAMETOOLONG:  # all others would fail, too
+            # Of a path beyond 260 letters, Windows says that it is not there.
+            is_missing = error.errno == errno.ENOENT and results["mask"].parent.is_dir()
+            if error.errno != errno.ENAMETOOLONG and not is_missing:  # all others would fail, too
                 raise
             failed.append(f"{photo}: the names of its results would be too long")
         bar.add(1)

@@ -93,7 +93,7 @@ def use_all():
         # The dataset yields this process's share of the batch already.
         parallel = keras.distribution.DataParallel(auto_shard_dataset=False)
         keras.distribution.set_distribution(parallel)
-    elif device_count() > 1:
+    elif device_count() > 1 and not tf.distribute.has_strategy():  # a notebook's second run has it
         scope = tf.distribute.MirroredStrategy(_tensorflow_devices()).scope()
         scope.__enter__()
         atexit.register(scope.__exit__, None, None, None)  # which also keeps it from being freed

@@ -4,9 +4,11 @@ import errno
 import glob
 import json
 import os
+import time
 from pathlib import Path
 
 UNFINISHED = "unfinished-"  # begins the name of a file that is being written
+_held = []  # locks of this process
 
 
 def write(path, save):
@@ -23,7 +25,19 @@ def write(path, save):
     save(unfinished)
     with open(unfinished, "rb+") as file:
         os.fsync(file.fileno())  # else a power loss could keep the new name and lose the content
-    unfinished.replace(path)
+    replace(unfinished, path)
+
+
+def replace(path, target, seconds=10):
+    """Rename a file. Windows refuses while a virus scanner or OneDrive reads one of the two."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return path.replace(target)
+        except PermissionError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(0.1)
 
 
 def write_json(path, content):
@@ -73,4 +87,11 @@ def lock(folder):
         if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
             return None
         raise
+    _held.append(file)
     return file
+
+
+def let_go():
+    """Let go of all locks: a notebook's process goes on, and may keep what held them."""
+    while _held:
+        _held.pop().close()

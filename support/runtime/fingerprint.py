@@ -12,7 +12,7 @@ import PIL  # noqa: F401  (its version counts: it decodes the user's pictures)
 
 _SUPPORT = Path(__file__).parent.parent
 # Files of `support` that change a result: two rooms, and what decides precision, shares and scores.
-_DECIDES = ("data/*", "training/*", "runtime/devices", "runtime/distributed")
+_DECIDES = ("data/[!.]*", "training/[!.]*", "runtime/devices", "runtime/distributed")
 _DECIDES += ("inference/evaluation", "inference/sliding_window")
 
 

@@ -1,5 +1,6 @@
 """The frame around a script: a quiet import of TensorFlow, and errors told in a line or two."""
 
+import builtins
 import contextlib
 import errno
 import logging
@@ -12,6 +13,7 @@ import warnings
 
 from support.runtime import flags
 from support.runtime.details import error_output, quiet, write_details
+from support.runtime.files import let_go
 
 flags.answer_early()
 
@@ -26,7 +28,9 @@ for _name in ("absl", "urllib3"):
     logging.getLogger(_name).setLevel(logging.ERROR)
 warnings.filterwarnings("ignore", message="Explicitly requested dtype int64")  # Keras on JAX
 warnings.filterwarnings("ignore", message="`shuffle=True` was passed")  # pictures come shuffled
-_backend = os.environ.get("KERAS_BACKEND", "")
+_backend = os.environ.get("KERAS_BACKEND", "").strip()  # cmd keeps a blank: set NAME=jax && ...
+if _backend:
+    os.environ["KERAS_BACKEND"] = _backend
 if _backend not in ("", "tensorflow", "jax", "torch"):
     raise ImportError(f"KERAS_BACKEND={_backend} cannot train: it may be tensorflow, jax or torch")
 try:
@@ -100,8 +104,9 @@ def launch(main):
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError):  # None, or that of a notebook or IDLE
             stream.reconfigure(errors="replace")  # a folder's name may not fit into the code page
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, stop)
+    if not hasattr(builtins, "__IPYTHON__"):  # a notebook outlives what it runs
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, stop)
     use_known_defaults()
     try:
         _explain_errors(main, go_on, smaller)
@@ -111,6 +116,8 @@ def launch(main):
         if _has_peers():
             _exit_at_once(error)
         raise
+    finally:
+        let_go()
 
 
 def _has_peers():
@@ -129,7 +136,8 @@ def _explain_errors(main, go_on, smaller):
         if disk_full in str(error):  # to TensorFlow that, too, is an exhausted resource
             raise UserError(f"{disk_full}\n{_WHY[errno.ENOSPC]}{go_on}") from error
         full = isinstance(error, MemoryError | tf.errors.ResourceExhaustedError)
-        if full or any(words in str(error) for words in ("RESOURCE_EXHAUSTED", "out of memory")):
+        signs = ("RESOURCE_EXHAUSTED", "out of memory", "DefaultCPUAllocator")  # this of PyTorch
+        if full or any(sign in str(error) for sign in signs):
             raise UserError(f"Out of memory on {devices.device()}. Try {smaller}.") from error
         broken = type(error).__name__ == "JaxRuntimeError" or "Gloo" in str(error)
         if broken and _has_peers():

@@ -10,7 +10,7 @@ import math
 import os
 import time
 
-from support.runtime.files import write
+from support.runtime.files import replace, write
 from support.runtime.startup import UserError
 from support.training.checkpoint_file import broadcast_checkpoint, load, save
 
@@ -119,7 +119,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.progress["history"] = (self.folder / "history.csv").read_bytes().decode()
         newest, before = (self.folder / name for name in NAMES)
         if newest.exists():
-            newest.replace(before)
+            replace(newest, before)
         save(newest, _arrays(_state(self.model)), self.progress)
 
     def on_train_end(self, logs=None):

@@ -21,6 +21,22 @@ class MeanIoU(keras.metrics.MeanIoU):
 
         Where the channels are those of several outputs, one after the other, the first counts.
         """
-        self.batch.reset_state()
-        self.batch.update_state(y_true, y_pred[..., : self.num_classes], sample_weight)
-        self.total_cm.assign_add(ops.cast(self.batch.total_cm, "float32"))
+        y_pred = y_pred[..., : self.num_classes]
+        if keras.backend.backend() == "torch":
+            counted = _count_by_torch(y_true, y_pred)
+        else:
+            self.batch.reset_state()
+            self.batch.update_state(y_true, y_pred, sample_weight)
+            counted = self.batch.total_cm
+        self.total_cm.assign_add(ops.cast(counted, "float32"))
+
+
+def _count_by_torch(y_true, y_pred):
+    """Confusion matrix (C, C), for which Keras 3.15 on PyTorch loops over the pixels in Python."""
+    import torch
+
+    classes = y_pred.shape[-1]
+    truth, found = (ops.reshape(ids, (-1,)) for ids in (y_true, ops.argmax(y_pred, axis=-1)))
+    known = truth < classes  # void is above
+    pairs = classes * ops.cast(truth[known], "int64") + found[known]
+    return torch.bincount(pairs, minlength=classes**2).reshape(classes, classes)
