@@ -825,11 +825,12 @@ def test_a_background_that_is_named_is_there_once(tmp_path):
 
 
 def test_polygons_that_only_leave_pixels_out_are_void(tmp_path):
-    """With two names of classes, 0 and 255 would be taken for background and object."""
     left_out = polygon("__ignore__", [0, 3], [0, 3], kind="rectangle")
-    loaded = load(draw_polygon(tmp_path, left_out, b"background\ncat\n"))
-    wanted = [[0] * 6] * 3 + [[255, 0, 0, 0, 0, 0]]
-    assert all((mask == wanted).all() for mask in all_masks(loaded).values())
+    draw_polygon(tmp_path, left_out, b"background\ncat\n")
+    cat = polygon("cat", [5, 0], [5, 0], kind="rectangle")
+    write(tmp_path, {f"{number}.json": labelme(left_out, cat) for number in range(9)})
+    wanted = [[0] * 5 + [1]] + [[0] * 6] * 2 + [[255, 0, 0, 0, 0, 0]]
+    assert all((mask == wanted).all() for mask in all_masks(load(tmp_path)).values())
 
 
 def test_a_fault_of_a_table_has_the_number_of_its_line(tmp_path):
@@ -1115,3 +1116,97 @@ def test_up_to_64_classes_need_no_names(tmp_path, count, is_known):
         assert len(load(tmp_path).class_names) == 64
     else:
         assert "masks have 65 values, from 0 to 64: " in refusal(tmp_path)[0]
+
+
+@pytest.mark.parametrize("ending", ["PNG", "TIFF"])
+@pytest.mark.parametrize("kind", [np.uint8, np.uint16, np.int32])
+def test_colors_explain_black_and_white_of_any_bits(tmp_path, kind, ending):
+    """Or white, which is class 0 here, would be number 255 and so the object, class 1."""
+    mask = WHITE if kind is np.uint8 else WHITE.astype(kind) * kind(257)
+    if kind is np.int32 and ending == "PNG":
+        mask = mask.astype(np.uint16)
+    contents = {f"masks/{n:02}.{ending.lower()}": encoded(mask, ending) for n in range(12)}
+    contents |= {f"images/{n:02}.png": gray(n) for n in range(12)}
+    write(tmp_path, contents | {"classes.txt": b"paper 255 255 255\nink 0 0 0\n"})
+    assert all((found == 1 - BINARY).all() for found in all_masks(load(tmp_path)).values())
+
+
+def test_fractions_that_contradict_colors_are_refused(tmp_path):
+    contents = files(12, "images/{}.png", "masks/{}.png")
+    contents = {name: content for name, content in contents.items() if "images" in name}
+    contents |= {f"masks/{n:02}.tif": encoded(np.float32(BINARY), "TIFF") for n in range(12)}
+    write(tmp_path, contents | {"classes.txt": b"paper 255 255 255\nink 0 0 0\n"})
+    assert "(0, 0, 0), its number 0, is 1 there" in refusal(tmp_path)[0]
+
+
+@pytest.mark.parametrize(
+    "classes", [b"a 0\nb 1\nvoid 255\n", b"a\nb\nc\n", b"a 0 0 0\nb 9 0 0\nvoid 0 0 9\n"]
+)
+def test_training_on_one_class_alone_is_refused(tmp_path, classes):
+    """255 is void in all of these, and all else is a."""
+    (line,) = refusal(write(draw(tmp_path, mask=WHITE), {"classes.txt": classes}))
+    assert line.startswith("  the train split has no class but a: ")
+
+
+def test_what_is_said_of_a_value_without_a_name_does_not_make_the_object_void_alone(tmp_path):
+    folder = write(draw(tmp_path, mask=WHITE), {"classes.txt": b"background 0\nlesion 1\n"})
+    assert "value 255, which classes.txt does not name: give their class this" in refusal(folder)[0]
+    write(folder, {"classes.txt": b"background 0\nlesion 255\n"})
+    assert all((found == BINARY).all() for found in all_masks(load(folder)).values())
+
+
+@pytest.mark.parametrize("kind", ["LA", "P"])
+def test_colors_do_not_explain_what_opacity_tells(tmp_path, kind):
+    """Drawn in black on nothing, which is black, too."""
+    mask, options = np.stack([WHITE * 0, WHITE], axis=-1), {}
+    if kind == "P":
+        mask, options = Image.fromarray(BINARY).convert("P"), {"transparency": bytes([0, 255])}
+        mask.putpalette([0] * 6)
+    contents = {f"masks/{n:02}.png": encoded(mask, **options) for n in range(12)}
+    contents |= {f"images/{n:02}.png": gray(n) for n in range(12)}
+    write(tmp_path, contents | {"classes.txt": b"object 0 0 0\nbackground 255 255 255\n"})
+    assert "tells its classes by opacity" in refusal(tmp_path)[0]
+
+
+def test_numbers_of_16_bits_in_color_are_refused_in_a_tiff_as_in_a_png(tmp_path):
+    draw(tmp_path)
+    write(tmp_path, {"masks/03.png": None})
+    tiff(tmp_path / "masks/03.tif", IDS[..., None].repeat(3, -1), photometric=2, bits=16)
+    (line,) = refusal(tmp_path)
+    assert "03.tif: has 16 bits a channel, of which 8 are read" in line
+
+
+@pytest.mark.parametrize("classes", [None, b"a\nb\nc\n", b"a 9 0 0\nb 0 9 0\nc 0 0 9\n"])
+def test_one_bit_among_masks_of_more_numbers_is_asked_about(tmp_path, classes):
+    """Its white is 1 if a program made it of a comparison, and void if one saved space."""
+    write(draw(tmp_path), {"masks/03.png": encoded(BINARY.astype(bool))})
+    (line,) = refusal(write(tmp_path, {"classes.txt": classes} if classes else {}))
+    assert "03.png: has one bit a pixel, and others more: whether its white is" in line
+    write(tmp_path, {"masks/03.png": encoded(WHITE)})
+    assert all_masks(load(tmp_path))[3].tolist() == WHITE.tolist()
+
+
+def test_a_value_before_its_name_may_be_negative(tmp_path):
+    loaded = load(write(draw(tmp_path), {"classes.txt": b"-1 void\n0 a\n1 b\n2 c\n"}))
+    assert loaded.class_names == ("a", "b", "c")
+    assert all((mask == IDS).all() for mask in all_masks(loaded).values())
+
+
+@pytest.mark.parametrize("classes", [b"name value\na 0\nb 1\nc 2\n", b"a 0\nb 1\nc 2\nd\n"])
+def test_a_line_without_a_number_does_not_make_names_of_values(tmp_path, classes):
+    (line,) = refusal(write(draw(tmp_path), {"classes.txt": classes}))
+    number = 1 if classes.startswith(b"name") else 4
+    assert f"classes.txt, line {number}: has no number, and 3 others have" in line
+
+
+@pytest.mark.parametrize("ending", ["png", "bmp"])
+def test_a_palette_of_white_and_black_is_asked_about(tmp_path, ending):
+    """A viewer shows its 0 as white; as a number it is the background."""
+    mask = Image.fromarray(1 - BINARY).convert("P")
+    mask.putdata((1 - BINARY).ravel().tolist())
+    mask.putpalette([255, 255, 255, 0, 0, 0])
+    write(draw(tmp_path, mask=WHITE), {"masks/03.png": None})
+    write(tmp_path, {f"masks/03.{ending}": encoded(mask, ending)})
+    assert "declares its 0 to be white" in refusal(tmp_path)[0]
+    write(tmp_path, {"classes.txt": b"background 0 0 0\nobject 255 255 255\n"})
+    assert all((found == BINARY).all() for found in all_masks(load(tmp_path)).values())

@@ -18,7 +18,7 @@ _LINES = (  # the forms of a line, of which the first that fits counts
     r"(?P<name>[^:]+):(?P<numbers>\d+,\d+,\d+)(:.*)?",  # labelmap.txt of CVAT
     r"(?P<numbers>\d+\s+\d+\s+\d+)\s+(?P<name>.*\D.*)",  # label_colors.txt of CamVid
     r"(?P<name>.+?)(?P<numbers>([\s:=,]+\d+){3})",  # name RED GREEN BLUE, class_dict.csv
-    r"(?P<numbers>\d+)[\s:=,]+(?P<name>.*[^\d\s:=,-]\d*)",  # VALUE name,
+    r"(?P<numbers>-?\d+)[\s:=,]+(?P<name>.*[^\d\s:=,-]\d*)",  # VALUE name,
     r"(?P<name>.+?)[\s:=,]+(?P<numbers>-?\d+)",  # name VALUE,
     r"(?P<name>.+)(?P<numbers>)",  # or the name alone
 )
@@ -63,6 +63,13 @@ def read_classes(folder, problems):
     named = [entry for entry in entries if entry[2].lower() not in _VOID_NAMES]
     # "lane 1" and "lane 2" are names; "car 1" and "road 2" have values.
     has_values = all(len(numbers) == 1 for *_, numbers in named)
+    numbered = [name for *_, name, numbers in named if len(numbers) == 1]
+    bare = [where for where, *_, numbers in named if not numbers]
+    if bare and 1 < len(numbered) == len({*numbered}):
+        problems.append(
+            f"{bare[0]}: has no number, and {len(numbered)} others have: give each class one, "
+            "`name VALUE`; or, if these are parts of names, write them without a blank"
+        )
     if not has_values or len({name for *_, name, _ in named}) < len(named):
         for place, (where, line, name, numbers) in enumerate(entries):
             if len(numbers) == 1 and name.lower() not in _VOID_NAMES:

@@ -14,6 +14,7 @@ from support.data.folder_survey import Survey
 from support.data.image_io import (
     VOID,
     ColoredMask,
+    has_one_bit,
     histogram,
     picture_size,
     read_image,
@@ -65,15 +66,19 @@ def _decode(survey, record, at_least):
     Its facts: `size`, (height, width); `pixels`, int (256,), how many have each value of the
     mask; `levels`, int (256,), how often each value occurs in the picture; `upper`, its highest
     value if the upper 8 of 16 bits are all that is read, else 0; `mask`, the path of the mask;
-    `palette`, of `palette_in_use`; and `digest` of the mask.
+    `palette`, of `palette_in_use`; `bit`, whether it has one bit a pixel, and nobody has said what
+    its white is; and `digest` of the mask.
     """
     (picture, mask, page), known, palette = record, survey.classes, {}
+    is_bit = False
     if labelme.is_file(mask):
         ids = labelme.read_mask(mask, known.names)
     else:
         ids = mask_io.read_mask(mask, known.colors, known.values, page)
         if not known.colors and not known.values:
             palette = mask_io.palette_in_use(mask, histogram(ids))
+        if not known.values and (VOID,) * 3 not in (known.colors or {}):
+            is_bit = has_one_bit(mask, page)
     height, width = size = picture_size(picture, page)
     if ids.shape[:2] != size:
         raise ValueError(
@@ -82,7 +87,7 @@ def _decode(survey, record, at_least):
     image = read_image(picture, at_least, page, survey.values)
     fact = {"size": size, "mask": mask, "pixels": histogram(ids), "levels": histogram(image)}
     fact["upper"] = image.max() if upper_bits_alone(picture, page) else 0
-    return image, ids, fact | {"palette": palette, "digest": hash(ids.tobytes())}
+    return image, ids, fact | {"palette": palette, "bit": is_bit, "digest": hash(ids.tobytes())}
 
 
 def _conclude(survey, facts):
@@ -142,6 +147,11 @@ def _meaning(survey, facts, problems):
     survey.words.insert(0, f"masks hold {words}")
     for fact in facts:
         found = ids[fact["pixels"] > 0]
+        if fact["bit"] and VOID in found:
+            problems.append(
+                f"{fact['mask']}: has one bit a pixel, and others more: whether its white is "
+                "number 1 or 255, void, is not known; save it with 8 bits"
+            )
         value = max(found[found != VOID], default=0)
         if value >= len(names):
             problems.append(

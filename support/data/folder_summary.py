@@ -35,6 +35,12 @@ def unlearnable(names, counts):
     Args:
         names: list of str. counts: dict from split to int64 (256,), pixels of each class.
     """
+    there = [name for name, trained in zip(names, counts["train"], strict=False) if trained]
+    if len(there) < 2:
+        yield (
+            f"the train split has no class but {', '.join(there) or 'void'}: there is nothing to "
+            "tell apart. Do classes and values of the masks belong together?"
+        )
     for split in ("validation", "test"):
         if not counts[split][:VOID].any():
             yield f"the {split} split is void all over"
@@ -112,5 +118,5 @@ def warnings(names, counts, facts, void_was_named):
     if not void_was_named and total[VOID] > total.sum() / 100:
         yield (
             f"  {total[VOID] / total.sum():.1%} of all pixels are 255, void: not trained on "
-            "and not scored. If it is a class, give it a line `name 255` in classes.txt."
+            "and not scored. If it is a class, give each class a line `name VALUE` in classes.txt."
         )

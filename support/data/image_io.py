@@ -170,6 +170,12 @@ def histogram(pixels):
     return np.array(flat.histogram())  # four times as fast as bincount
 
 
+def has_one_bit(path, page=None):
+    """Whether a picture has one bit a pixel, black or white."""
+    with opened(path, page) as image:
+        return image.mode == "1"
+
+
 def upper_bits_alone(path, page=None):
     """Whether of 16 bits a value only the upper 8 are read: Pillow does so with TIFFs in color."""
     with opened(path, page) as image:

@@ -1,6 +1,6 @@
 """Masks in every common form to class ids."""
 
-from support.data.image_io import PHOTOMETRIC, VOID, ColoredMask, opened
+from support.data.image_io import BITS_PER_SAMPLE, PHOTOMETRIC, VOID, ColoredMask, opened
 from support.data.wide_values import is_wide
 
 import numpy as np
@@ -32,14 +32,18 @@ def read_mask(path, colors=None, values=None, page=None):
         kind = in_tiff.get(image.info.get("compression"), image.format)
         if kind in ("JPEG", "MPO", "WEBP"):
             raise ValueError(f"{kind} changes the values of a mask; save it as PNG")
-        if image.mode in ("RGB", "RGBA", "LA") and is_wide(image) and not colors:
+        bits = image.tag_v2.get(BITS_PER_SAMPLE, ()) if image.format == "TIFF" else ()
+        is_cut = is_wide(image) or max(bits, default=8) > 8
+        if image.mode in ("RGB", "RGBA", "LA") and is_cut and not colors:
             raise ValueError("has 16 bits a channel, of which 8 are read; save it as gray, 8 bits")
         is_gif, is_bits = image.format == "GIF", image.mode == "1"
         white_is_0 = image.format == "TIFF" and image.tag_v2.get(PHOTOMETRIC) == 0
+        if image.mode == "P" and not is_gif:
+            white_is_0 = image.getpalette("RGB") == [255, 255, 255, 0, 0, 0]
         if white_is_0 and not colors and not values:
             raise ValueError(
                 "declares its 0 to be white, so whether numbers or brightness tell the object is "
-                "not known; save it as PNG, or say it in classes.txt: name VALUE, or a color"
+                "not known; save it as gray PNG, or say it in classes.txt: name VALUE, or a color"
             )
         ImageOps.exif_transpose(image, in_place=True)
         if is_bits:
@@ -48,7 +52,13 @@ def read_mask(path, colors=None, values=None, page=None):
             image = Image.fromarray(255 - np.asarray(image))
         if is_gif and image.mode == "P":  # who writes one numbers its colors as it likes
             image = image.convert("L" if _is_gray(image) else "RGB")
+        if colors and (image.mode == "F" or image.mode.startswith("I")):
+            numbers = _whole_numbers(np.asarray(image), values)
+            if numbers.min() >= 0 and numbers.max() <= VOID:  # else no gray of 8 bits
+                image = Image.fromarray(numbers.astype(np.uint8))
         if colors and image.mode in ("P", "L", "LA"):
+            if image.has_transparency_data:
+                _without_opacity(np.asarray(image.convert("RGBA")), 3)
             rgb = image.convert("RGB")
             is_explained = all(color in colors for _, color in rgb.getcolors(256))
             if not is_explained:
@@ -139,7 +149,7 @@ def _ids_of_values(pixels, values):
         value = pixels[unknown][0]
         raise ValueError(
             f"{(pixels == value).sum()} pixels of the value {value}, which classes.txt does not "
-            f"name; a line `void {value}` leaves them out"
+            f"name: give their class this VALUE, or leave them out with a line `void {value}`"
         )
     return ids[..., None]
 
