@@ -555,7 +555,7 @@ def test_the_smallest_folders_have_pictures_in_all_splits(count, missing):
         (["test/images", "test/masks"], "needs either images/ and masks/, or train/"),
         (["images", "masks", "Test"], "it has Test/, which is read as a split: move it away"),
         (["test/images"], "it has test/"),
-        (["images", "masks", "train/images", "train/masks"], "needs either"),
+        (["images", "masks", "train/images", "train/masks"], "or images/, if train/ counts"),
     ],
 )
 def test_folders_that_are_missing_or_contradict_each_other_are_named(tmp_path, folders, fault):

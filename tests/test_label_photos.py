@@ -615,6 +615,9 @@ def test_results_that_the_shell_names_are_no_photos(tmp_path, ending):
     others = {"png": ["b-mask.png"], "jpg": ["c-overlay.jpg"]}[ending]
     found = photo_paths.find_photos(named, tmp_path, [])
     assert sorted(photo.name for photo in found) == [f"a.{ending}", *others]
+    results = [str(tmp_path / name) for name in ("a-mask.png", "a-overlay.jpg")]
+    assert photo_paths.find_photos(results, tmp_path, problems := []) == []
+    assert "these are results in" in problems[0]
     found = photo_paths.find_photos(named, tmp_path / "other", [])
     assert len(found) == len(named)
 

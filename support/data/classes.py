@@ -104,7 +104,7 @@ def _check(entries, problems):
             where = next(where for where, *_, numbers in entries if numbers == (min(taken),))
             problems.append(
                 f"{where}: void is {min(taken)}, so which numbers the classes have is not known: "
-                "give each of them one, `name VALUE`"
+                "give each of them one, `name VALUE`, or void a color, too, if they have colors"
             )
         values |= {number: number for number in range(len(names)) if number not in values}
     return Classes(names, colors or None, values or None)

@@ -147,7 +147,7 @@ def _meaning(survey, facts, problems):
     survey.words.insert(0, f"masks hold {words}")
     for fact in facts:
         found = ids[fact["pixels"] > 0]
-        if fact["bit"] and VOID in found:
+        if fact["bit"] and VOID in found and not all(other["bit"] for other in facts):
             problems.append(
                 f"{fact['mask']}: has one bit a pixel, and others more: whether its white is "
                 "number 1 or 255, void, is not known; save it with 8 bits"

@@ -56,7 +56,7 @@ def _two_folders(folder, problems):
     if not (pictures and masks):
         return None
     is_mask = is_picture
-    for path in sorted(folder.glob("*/")):
+    for path in sorted(folder.glob("[!.]*/")):
         if path not in (pictures, masks) and any(map(is_picture, below(path))):
             print(f"{path} is not read: masks are those in {masks.name}/")
     if not any(map(is_picture, below(masks))):

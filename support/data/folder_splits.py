@@ -88,9 +88,10 @@ def _from_folders(path, folders, problems):
     """Pictures in train/, val/ and test/, each with a form of its own."""
     if not folders["train"] or (path / "images").is_dir():
         there = ", ".join(f"{folder.name}/" for folder in itertools.chain(*folders.values()))
+        other = "images/, if train/ counts" if folders["train"] else "make train/"
         raise UserError(
             f"{path} needs either images/ and masks/, or train/ with these in it; it has {there}, "
-            "which is read as a split: move it away, or make train/."
+            f"which is read as a split: move it away, or {other}."
         )
     problems += [
         f"{path} has {' and '.join(path.name for path in several)}, which mean the same: keep one"

@@ -69,7 +69,7 @@ def read_image(path, at_least=None, page=None, values=None):
     Args:
         path: of the file.
         at_least: side of the square that it will be resized to, pixels. A JPEG is decoded at a
-            half, a quarter or an eighth of its size then, if that is whole and twice as large.
+            half, a quarter or an eighth of its size then, if that is whole and at least twice it.
             None: at its own size.
         page: number of the page of a TIFF that has several, from 0.
         values: (lowest, highest), which become 0 and 255, for pictures whose values have more

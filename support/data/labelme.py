@@ -30,7 +30,7 @@ def labels(path):
         ValueError: it is no file of labelme. The message, one line, begins with the path.
     """
     found = {shape["label"] for shape in _read(path)["shapes"]} - {_VOID}
-    return {label for label in found if label == BACKGROUND or not is_background(label)}
+    return {label for label in found if not is_background(label)}
 
 
 def read_mask(path, names):

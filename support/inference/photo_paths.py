@@ -33,7 +33,10 @@ def find_photos(names, output, problems):
         if not found:
             problems.append(f"{name}: there is no such picture")
         photos |= {os.path.abspath(photo): photo for photo in found}
-    return [photo for photo in photos.values() if not _is_result(photo, output)]
+    wanted = [photo for photo in photos.values() if not _is_result(photo, output)]
+    if photos and not wanted:
+        problems.append(f"{', '.join(names[:3])}: these are results in {output}, and no photos")
+    return wanted
 
 
 def _is_result(path, output):

@@ -1,11 +1,10 @@
 """Files that are written whole or not at all, and folders that one process has to itself."""
 
+import contextlib
 import errno
-import glob
 import json
 import os
 import time
-from pathlib import Path
 
 UNFINISHED = "unfinished-"  # begins the name of a file that is being written
 _held = []  # locks of this process
@@ -46,9 +45,18 @@ def write_json(path, content):
     write(path, lambda unfinished: unfinished.write_text(text, encoding="utf-8"))
 
 
-def below(folder):
-    """Paths of all that is below a folder and not hidden; links to folders are followed."""
-    return map(Path, glob.iglob(f"{glob.escape(str(folder))}/**", recursive=True))
+def below(folder, above=()):
+    """Paths of all that is below a folder and not hidden.
+
+    Links to folders are followed, but not back to one that they lie in.
+    """
+    above = (*above, os.path.realpath(folder))
+    with contextlib.suppress(OSError):  # of a folder that may not be read
+        for path in folder.iterdir():
+            if not path.name.startswith("."):
+                yield path
+                if path.is_dir() and os.path.realpath(path) not in above:
+                    yield from below(path, above)
 
 
 def read_lines(path):

@@ -29,8 +29,7 @@ for _name in ("absl", "urllib3"):
 warnings.filterwarnings("ignore", message="Explicitly requested dtype int64")  # Keras on JAX
 warnings.filterwarnings("ignore", message="`shuffle=True` was passed")  # pictures come shuffled
 _backend = os.environ.get("KERAS_BACKEND", "").strip()  # cmd keeps a blank: set NAME=jax && ...
-if _backend:
-    os.environ["KERAS_BACKEND"] = _backend
+os.environ["KERAS_BACKEND"] = _backend  # empty is as good as not there
 if _backend not in ("", "tensorflow", "jax", "torch"):
     raise ImportError(f"KERAS_BACKEND={_backend} cannot train: it may be tensorflow, jax or torch")
 try:

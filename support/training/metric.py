@@ -1,5 +1,7 @@
 """Mean IoU of any number of pixels."""
 
+from support.runtime.devices import BACKEND
+
 import keras
 from keras import ops
 
@@ -22,7 +24,7 @@ class MeanIoU(keras.metrics.MeanIoU):
         Where the channels are those of several outputs, one after the other, the first counts.
         """
         y_pred = y_pred[..., : self.num_classes]
-        if keras.backend.backend() == "torch":
+        if BACKEND == "torch":
             counted = _count_by_torch(y_true, y_pred)
         else:
             self.batch.reset_state()
