@@ -9,6 +9,7 @@ from itertools import combinations
 from xml.etree import ElementTree
 
 import matplotlib
+import numpy as np
 import pytest
 from conftest import ROOT
 
@@ -16,6 +17,7 @@ sys.path.insert(0, str(ROOT / "docs"))
 
 import draw_figures
 import drawing
+import fcn_stages
 import few_pictures
 import learning_curves
 
@@ -192,6 +194,38 @@ def test_scores_by_number_of_pictures_are_those_of_the_table(tmp_path):
     anew, committed = (path.read_bytes() for path in (tmp_path / "anew.svg", few_pictures.OUTPUT))
     if matplotlib_of(tmp_path / "anew.svg") == matplotlib_of(few_pictures.OUTPUT):
         assert anew == committed, "run python docs/few_pictures.py"
+
+
+def test_the_five_ways_to_train_an_fcn_are_drawn_from_their_runs(tmp_path):
+    lines = [
+        f"{way},{seed},{minutes},{score + seed / 100 + minutes / 10:.2f}"
+        for score, way in enumerate(f'"{way}"' for way in fcn_stages.COLORS)
+        for seed in (1, 2, 3)
+        for minutes in (0.5, 1.5)
+    ]
+    (tmp_path / "ways.csv").write_text("\n".join(["way,seed,minutes,validation", *lines]))
+    axis = fcn_stages.draw(fcn_stages.read_curves(tmp_path / "ways.csv")).axes[0]
+    drawn = {line.get_label(): line.get_xydata() for line in axis.lines}
+    for (way, points), score in zip(drawn.items(), range(5), strict=True):
+        assert way == [*fcn_stages.COLORS][score]
+        np.testing.assert_allclose(points, [(0.5, score + 0.07), (1.5, score + 0.17)])
+        edges = axis.collections[score].get_paths()[0].vertices[:, 1]
+        assert (edges.min(), edges.max()) == pytest.approx((score + 0.06, score + 0.18))
+
+
+def test_the_committed_curves_of_an_fcn_are_drawn_anew_and_in_the_readme(tmp_path):
+    curves = fcn_stages.read_curves(fcn_stages.FIGURES / "fcn-stages.csv")
+    drawing.save(fcn_stages.draw(curves), tmp_path / "anew.svg")
+    committed = fcn_stages.FIGURES / "fcn-stages.svg"
+    if matplotlib_of(tmp_path / "anew.svg") == matplotlib_of(committed):
+        anew = (tmp_path / "anew.svg").read_bytes()
+        assert anew == committed.read_bytes(), "run python docs/fcn_stages.py"
+    for text in ("README.md", "docs/README.zh-TW.md"):
+        for _, scores in curves.values():
+            best = scores.max(0)  # of each seed
+            cell = f"| {best.mean():.3f} ({best.min():.3f}\u2013{best.max():.3f}) |"
+            found = (ROOT / text).read_text(encoding="utf-8")
+            assert cell in found.replace("\uff08", " (").replace("\uff09", ")")
 
 
 def test_learning_curves_of_unlike_data_are_not_drawn_together(tmp_path):
