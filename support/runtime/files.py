@@ -5,9 +5,10 @@ import errno
 import json
 import os
 import time
+import weakref
 
 UNFINISHED = "unfinished-"  # begins the name of a file that is being written
-_held = []  # locks of this process
+_held = weakref.WeakSet()  # locks of this process that nobody has let go of
 
 
 def write(path, save):
@@ -95,11 +96,11 @@ def lock(folder):
         if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK):
             return None
         raise
-    _held.append(file)
+    _held.add(file)
     return file
 
 
 def let_go():
     """Let go of all locks: a notebook's process goes on, and may keep what held them."""
-    while _held:
-        _held.pop().close()
+    for file in [*_held]:
+        file.close()
