@@ -220,12 +220,13 @@ def test_the_committed_curves_of_an_fcn_are_drawn_anew_and_in_the_readme(tmp_pat
     if matplotlib_of(tmp_path / "anew.svg") == matplotlib_of(committed):
         anew = (tmp_path / "anew.svg").read_bytes()
         assert anew == committed.read_bytes(), "run python docs/fcn_stages.py"
-    for text in ("README.md", "docs/README.zh-TW.md"):
+    for name in ("README.md", "docs/README.zh-TW.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        text = text.replace("\uff08", " (").replace("\uff09", ")")
         for _, scores in curves.values():
             best = scores.max(0)  # of each seed
             cell = f"| {best.mean():.3f} ({best.min():.3f}\u2013{best.max():.3f}) |"
-            found = (ROOT / text).read_text(encoding="utf-8")
-            assert cell in found.replace("\uff08", " (").replace("\uff09", ")")
+            assert cell in text
 
 
 def test_learning_curves_of_unlike_data_are_not_drawn_together(tmp_path):

@@ -1143,8 +1143,7 @@ def test_colors_explain_black_and_white_of_any_bits(tmp_path, kind, ending):
 
 
 def test_fractions_that_contradict_colors_are_refused(tmp_path):
-    contents = files(12, "images/{}.png", "masks/{}.png")
-    contents = {name: content for name, content in contents.items() if "images" in name}
+    contents = {f"images/{n:02}.png": gray(n) for n in range(12)}
     contents |= {f"masks/{n:02}.tif": encoded(np.float32(BINARY), "TIFF") for n in range(12)}
     write(tmp_path, contents | {"classes.txt": b"paper 255 255 255\nink 0 0 0\n"})
     assert "(0, 0, 0), its number 0, is 1 there" in refusal(tmp_path)[0]
