@@ -30,7 +30,9 @@ pytestmark = pytest.mark.xdist_group("figures")  # so that one worker builds the
 @pytest.fixture(autouse=True, scope="module")
 def matplotlib_as_it_comes():
     """Another test of this process may have chosen a font."""
-    matplotlib.rcdefaults()
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        yield
 
 
 @pytest.fixture(scope="module")
