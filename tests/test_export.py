@@ -35,7 +35,8 @@ def nested(tmp_path_factory):
 
 
 def flags(folder, kind):
-    return SimpleNamespace(export=kind, predict=[], model="", runs_dir=str(folder.parent.parent))
+    runs, wanted = str(folder.parent.parent), {"export": kind, "predict": [], "model": ""}
+    return SimpleNamespace(**wanted, pretrained="none", runs_dir=runs)
 
 
 @pytest.mark.slow

@@ -50,7 +50,7 @@ def finish_run(
 def predict(tmp_path, monkeypatch):
     """Call `use_trained_model` in an empty folder, with a run in it if the test made none."""
     monkeypatch.chdir(tmp_path)
-    flags = {"model": "", "output": "out"}
+    flags = {"model": "", "output": "out", "pretrained": "none"}
     flags |= dict.fromkeys(("probabilities", "mirrored", "overwrite"), False)
 
     def call(*photos, fit="tiles", **changed):

@@ -18,10 +18,10 @@ def random_affine(draws, size, strength):
     flip, scale, angle, right, down = tf.unstack(draws, axis=1)
     scale = 1.5 ** (scale * strength)
     angle = angle * strength * np.pi / 12
-    across, along = tf.where(flip < 0, -scale, scale), scale
+    across = tf.where(flip < 0, -scale, scale)
     matrix = [
-        [across * tf.cos(angle), -along * tf.sin(angle)],
-        [across * tf.sin(angle), along * tf.cos(angle)],
+        [across * tf.cos(angle), -scale * tf.sin(angle)],
+        [across * tf.sin(angle), scale * tf.cos(angle)],
     ]
     center = (size - 1) / 2  # turn and scale about the middle of the picture
     rows = [
@@ -69,9 +69,8 @@ def change(images, masks, transforms, colors, offsets):
     Returns:
         uint8 (N, S, S, 3) and uint8 (N, S, S, 1).
     """
-    flat = tf.pad(tf.reshape(transforms, (-1, 6)), [(0, 0), (0, 2)])  # without perspective
     options = {
-        "transforms": flat,
+        "transforms": tf.pad(tf.reshape(transforms, (-1, 6)), [(0, 0), (0, 2)]),  # no perspective
         "output_shape": (images.shape[1], images.shape[1]),
         "fill_value": 0.0,
         "fill_mode": "REFLECT",

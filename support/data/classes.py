@@ -61,8 +61,6 @@ def read_classes(folder, problems):
             numbers = tuple(map(int, re.findall(r"-?\d+", fits["numbers"])))
             entries.append((f"{path}, line {number}", line, fits["name"].strip(), numbers))
     named = [entry for entry in entries if entry[2].lower() not in _VOID_NAMES]
-    # "lane 1" and "lane 2" are names; "car 1" and "road 2" have values.
-    has_values = all(len(numbers) == 1 for *_, numbers in named)
     numbered = [name for *_, name, numbers in named if len(numbers) == 1]
     bare = [where for where, *_, numbers in named if not numbers]
     if bare and 1 < len(numbered) == len({*numbered}):
@@ -70,7 +68,8 @@ def read_classes(folder, problems):
             f"{bare[0]}: has no number, and {len(numbered)} others have: give each class one, "
             "`name VALUE`; or, if these are parts of names, write them without a blank"
         )
-    if not has_values or len({name for *_, name, _ in named}) < len(named):
+    # "lane 1" and "lane 2" are names; "car 1" and "road 2" have values.
+    if len({*numbered}) < len(named):
         for place, (where, line, name, numbers) in enumerate(entries):
             if len(numbers) == 1 and name.lower() not in _VOID_NAMES:
                 entries[place] = where, line, line, ()
@@ -106,20 +105,17 @@ def _check(entries, problems):
                 f"{where}: void is {min(taken)}, so which numbers the classes have is not known: "
                 "give each of them one, `name VALUE`, or void a color, too, if they have colors"
             )
-        values |= {number: number for number in range(len(names)) if number not in values}
+        values |= {number: number for number in range(len(names))}
     return Classes(names, colors or None, values or None)
 
 
 def example(folder, counts, names):
-    """Say what to write into classes.txt, for masks in colors that it does not explain.
+    """What to write into classes.txt, in lines, for masks in colors that it does not explain.
 
     Args:
         folder: Path of the folder that has or needs the file.
         counts: Counter of pixels by (red, green, blue).
         names: list of the names that classes.txt has, without colors; or None.
-
-    Returns:
-        str of several lines.
     """
     why = ": classes.txt has names alone." if names else "."
     lines = [
@@ -137,14 +133,7 @@ def example(folder, counts, names):
 
 
 def distinct_colors(count):
-    """Return so many different colors: Okabe and Ito's eight, then hues spread evenly.
-
-    Args:
-        count: int.
-
-    Returns:
-        tuple of "#RRGGBB".
-    """
+    """So many different colors, "#RRGGBB": Okabe and Ito's eight, then hues spread evenly."""
     more = []
     for number in range(count - len(COLORS)):
         hue, value = number * 0.618 % 1, (0.95, 0.65, 0.4)[number % 3]  # turned by the golden ratio
@@ -156,7 +145,7 @@ def distinct_colors(count):
 def class_colors(names):
     """Return a color for each class: black for `background`, as in PASCAL VOC, and for no other."""
     black = COLORS[-1]
-    others = (color for color in distinct_colors(len(names) + len(COLORS)) if color != black)
+    others = (color for color in distinct_colors(len(names) + 1) if color != black)
     return tuple(black if name.lower() == "background" else next(others) for name in names)
 
 
@@ -166,13 +155,10 @@ def hex_color(rgb):
 
 
 def palette(colors):
-    """Return the color of every value of a mask; white where it is no class, as void is.
+    """The color of every value of a mask, uint8 (256, 3); white where it is no class, as void is.
 
     Args:
         colors: list of "#RRGGBB", one for each class.
-
-    Returns:
-        uint8 (256, 3).
     """
     table = np.full((256, 3), 255, np.uint8)
     table[: len(colors)] = [list(bytes.fromhex(color[1:])) for color in colors]

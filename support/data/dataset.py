@@ -104,9 +104,7 @@ class Records:
             for record in records:
                 yield record
                 count, last = count + 1, f" ({_file_name(record)})"
-            if count < len(self):
-                raise ValueError(f"the files end, but should have {len(self)} pictures")
-        except (tf.errors.OpError, ValueError) as error:
+        except tf.errors.OpError as error:
             where = f"{self._split}, after {count} pictures{last}"
             raise UserError(self._damage(where, error)) from error
 

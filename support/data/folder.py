@@ -5,21 +5,13 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from support.data import folder_summary, labelme, mask_io
+from support.data import folder_summary, image_io, labelme, mask_io
 from support.data.classes import CLASS_FILES, class_colors, example, hex_color, read_classes
 from support.data.dataset import Source, Split, stamp_of
 from support.data.folder_splits import find_splits
 from support.data.folder_summary import refuse
 from support.data.folder_survey import Survey
-from support.data.image_io import (
-    VOID,
-    ColoredMask,
-    has_one_bit,
-    histogram,
-    picture_size,
-    read_image,
-    upper_bits_alone,
-)
+from support.data.image_io import VOID, ColoredMask, histogram, upper_bits_alone
 from support.data.mask_values import find_meaning
 
 import numpy as np
@@ -69,22 +61,23 @@ def _decode(survey, record, at_least):
     `palette`, of `palette_in_use`; `bit`, whether it has one bit a pixel, and nobody has said what
     its white is; and `digest` of the mask.
     """
-    (picture, mask, page), known, palette = record, survey.classes, {}
+    (picture, mask, page), classes, palette = record, survey.classes, {}
     is_bit = False
     if labelme.is_file(mask):
-        ids = labelme.read_mask(mask, known.names)
+        ids = labelme.read_mask(mask, classes.names)
     else:
-        ids = mask_io.read_mask(mask, known.colors, known.values, page)
-        if not known.colors and not known.values:
+        ids = mask_io.read_mask(mask, classes.colors, classes.values, page)
+        if not classes.colors and not classes.values:
             palette = mask_io.palette_in_use(mask, histogram(ids))
-        if not known.values and (VOID,) * 3 not in (known.colors or {}):
-            is_bit = has_one_bit(mask, page)
-    height, width = size = picture_size(picture, page)
+        if not classes.values and (VOID,) * 3 not in (classes.colors or {}):
+            with image_io.opened(mask, page) as image:
+                is_bit = image.mode == "1"
+    height, width = size = image_io.picture_size(picture, page)
     if ids.shape[:2] != size:
         raise ValueError(
             f"{mask}: has {ids.shape[1]}x{ids.shape[0]} pixels, its picture {width}x{height}"
         )
-    image = read_image(picture, at_least, page, survey.values)
+    image = image_io.read_image(picture, at_least, page, survey.values)
     fact = {"size": size, "mask": mask, "pixels": histogram(ids), "levels": histogram(image)}
     fact["upper"] = image.max() if upper_bits_alone(picture, page) else 0
     return image, ids, fact | {"palette": palette, "bit": is_bit, "digest": hash(ids.tobytes())}
@@ -103,7 +96,8 @@ def _conclude(survey, facts):
         problems.append(example(survey.path, unexplained, survey.classes.names))
     refuse(survey.path, problems)
 
-    names, ids = _meaning(survey, every, problems)
+    known = survey.classes.values or survey.classes.colors or {}
+    names, ids = _meaning(survey, every, known, problems)
     for fact in every:  # from pixels of each value to pixels of each class
         fact |= {key: np.int64(np.bincount(ids, fact[key], 256)) for key in ("pixels", "kept")}
     counts = {split: sum(fact["pixels"] for fact in some) for split, some in facts.items()}
@@ -121,7 +115,7 @@ def _conclude(survey, facts):
         folder_summary.spread([f["size"] for f in every], levels),
     ]
     summary += folder_summary.share_table(names, counts)
-    summary += folder_summary.warnings(names, counts, every, VOID in _known(survey).values())
+    summary += folder_summary.warnings(names, counts, every, VOID in known.values())
     if len({fact["digest"] for fact in every}) == 1:
         summary.append("  All masks are the same: are these the right ones?")
     shown = {number: hex_color(color) for color, number in (survey.classes.colors or {}).items()}
@@ -134,9 +128,9 @@ def _conclude(survey, facts):
     }
 
 
-def _meaning(survey, facts, problems):
+def _meaning(survey, facts, known, problems):
     """Names of the classes, and the class id (256,) of each value that was read."""
-    names, ids, known = survey.classes.names, np.arange(256, dtype=np.uint8), _known(survey)
+    names, ids = survey.classes.names, np.arange(256, dtype=np.uint8)
     words = "polygons of labelme" if survey.polygons else f"what {survey.classes.file} names"
     if not (survey.polygons or survey.classes.values or VOID in known.values()):
         try:
@@ -160,7 +154,3 @@ def _meaning(survey, facts, problems):
                 "void, unless its lines are `name VALUE`"
             )
     return names, ids
-
-
-def _known(survey):
-    return survey.classes.values or survey.classes.colors or {}

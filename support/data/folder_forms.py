@@ -9,7 +9,7 @@ from support.data.image_io import is_picture
 from support.runtime.files import below
 from support.runtime.startup import UserError
 
-# Names of folders that mean the same, whatever their letters' case; ours first.
+# Names of folders that mean the same, whatever their letters' case.
 _PICTURES = ("images", "image", "imgs", "img", "jpegimages", "img_dir", "imagestr")
 _MASKS = ("masks", "mask", "labels", "label", "annotations", "segmentationclass", "ann_dir", "gt")
 _MASKS += ("ground_truth", "labelstr")
@@ -44,9 +44,8 @@ def find_pairs(folder, problems, listed=()):
     for path in (with_pictures or folder, folder, *folder.glob("annotations")):
         labelme.refuse_coco(path)
     missing = "masks" if with_pictures else "images"
-    others = (path.name for path in sorted(folder.glob("*/")) if path != with_pictures)
-    there = ", ".join(f"{name}/" for name in others)
-    what = f" Rename those of {there}." if there else ""
+    others = [f"{path.name}/" for path in sorted(folder.glob("*/")) if path != with_pictures]
+    what = f" Rename those of {', '.join(others)}." if others else ""
     raise UserError(f"{folder} has no folder {missing}/: it takes images/ and masks/.{what}")
 
 
@@ -55,14 +54,13 @@ def _two_folders(folder, problems):
     pictures, masks = subfolder(folder), subfolder(folder, _MASKS)
     if not (pictures and masks):
         return None
-    is_mask = is_picture
     for path in sorted(folder.glob("[!.]*/")):
         if path not in (pictures, masks) and any(map(is_picture, below(path))):
             print(f"{path} is not read: masks are those in {masks.name}/")
-    if not any(map(is_picture, below(masks))):
-        labelme.refuse_coco(masks)
-        is_mask = labelme.is_file
-    return _named(pictures, problems), _named(masks, problems, is_mask)
+    if any(map(is_picture, below(masks))):
+        return _named(pictures, problems), _named(masks, problems)
+    labelme.refuse_coco(masks)
+    return _named(pictures, problems), _named(masks, problems, labelme.is_file)
 
 
 def _beside(folder, problems):
@@ -148,10 +146,8 @@ def _pair(pictures, masks, problems, listed=()):
 
 def _without_common_parts(pictures, masks):
     """Both with shorter names, if more of them are equal then; and in words what was left out."""
-    kinds = {"pictures": pictures, "masks": masks}
-    shorter = {kind: [*_shortened(found)] for kind, found in kinds.items()}
     best, most = ((0, pictures, ""), (0, masks, "")), len(pictures.keys() & masks.keys())
-    for pair in itertools.product(*shorter.values()):
+    for pair in itertools.product(_shortened(pictures), _shortened(masks)):
         numbers = [re.findall(r"\d+", part) for *_, part in pair]
         if all(numbers) and numbers[0] != numbers[1]:  # of patients, say, who are not the same
             continue
@@ -160,7 +156,7 @@ def _without_common_parts(pictures, masks):
             best, most = pair, equal
     left_out = [
         f"names of {kind} without {part}"
-        for kind, (*_, part) in zip(kinds, best, strict=True)
+        for kind, (*_, part) in zip(("pictures", "masks"), best, strict=True)
         if part
     ]
     return best[0][1], best[1][1], " and ".join(left_out)

@@ -65,7 +65,6 @@ def find_splits(path, problems):
         lists = _lists(path)
         pairs, words = find_pairs(path, problems, {*itertools.chain(*lists.values())})
         found = _from_lists(lists, pairs, problems) or _from_names(pairs, problems)
-        found = found or {"train": pairs}
     words = [words] if words else []
     missing = [split for split in ("test", "validation") if split not in found]
     if any(folders.values()) or len(found) > 1:
@@ -112,10 +111,9 @@ def _from_folders(path, folders, problems):
 
 def _lists(path):
     """dict from each file of `_LISTS` to its names; empty if none says what to train on."""
-    files, lists = sorted((path / _LISTS).glob("*.txt")), {}
+    files = [file for file in sorted((path / _LISTS).glob("*.txt")) if _split_of(file.stem)]
+    lists = {}
     for file in files:
-        if not _split_of(file.stem):
-            continue
         try:
             lines = [unicodedata.normalize("NFC", line.strip()) for line in read_lines(file)]
         except ValueError as error:
@@ -137,7 +135,7 @@ def _split_of(name):
 
 
 def _from_lists(lists, pairs, problems):
-    """Pictures in the splits of `_lists`; None if there are none."""
+    """Pictures in the splits of `_lists`; empty if there are none."""
     found = {}
     for file, names in lists.items():
         unknown = [name for name in names if name not in pairs]
@@ -149,18 +147,18 @@ def _from_lists(lists, pairs, problems):
                 f"{file.parent}: {len(both)} pictures are in {one} and in {other}, {min(both)} "
                 "for one: scores of what was trained on say nothing"
             )
-    return found or None
+    return found
 
 
 def _from_names(pairs, problems):
-    """Pictures of images/train/, images/val/ and so on; None if these are no splits."""
+    """Pictures of images/train/, images/val/ and so on; if these are no splits, all may train."""
     found = {}
     for name, pair in pairs.items():
         folder, slash, _ = name.partition("/")
         found.setdefault(_split_of(folder) if slash else None, {})[name] = pair
     others = found.pop(None, {})
     if not found or (others and [*found] == ["train"]):  # pictures of trains, perhaps
-        return None
+        return {"train": pairs}
     problems += [
         f"{picture}: is neither in train/ nor in val/ nor in test/, as others are"
         for picture, *_ in others.values()

@@ -35,10 +35,10 @@ def unlearnable(names, counts):
     Args:
         names: list of str. counts: dict from split to int64 (256,), pixels of each class.
     """
-    there = [name for name, trained in zip(names, counts["train"], strict=False) if trained]
-    if len(there) < 2:
+    learned = [name for name, trained in zip(names, counts["train"], strict=False) if trained]
+    if len(learned) < 2:
         yield (
-            f"the train split has no class but {', '.join(there) or 'void'}: there is nothing to "
+            f"the train split has no class but {', '.join(learned) or 'void'}: there is nothing to "
             "tell apart. Do classes and values of the masks belong together?"
         )
     for split in ("validation", "test"):

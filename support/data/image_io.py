@@ -43,24 +43,18 @@ def count_pages(path):
 
 
 def value_range(path, page=None):
-    """Where the values of a picture begin and end, if they are not 8 bits each; else None.
+    """Where the values of a picture begin and end, (lowest, highest); None if they have 8 bits.
 
     A ten-thousandth at either end is left out, so that a pixel of the sensor that is broken does
-    not decide.
-
-    Returns:
-        tuple of two int or float, or None.
-
-    Raises:
-        ValueError: as for `read_image`.
+    not decide. It raises ValueError as `read_image` does.
     """
     with opened(path, page) as image:
         if not is_wide(image):
             return None
         values, _ = wide_values(image)
-    pixels = values.reshape(values.shape[0] * values.shape[1], -1)
-    values = pixels[:: 1 + len(pixels) // 1_000_000]  # all channels of some
-    return tuple(np.quantile(values, (1e-4, 1 - 1e-4), method="nearest").tolist())
+    pixels = values.reshape(-1, values.shape[-1])
+    some = pixels[:: 1 + len(pixels) // 1_000_000]  # with all their channels
+    return tuple(np.quantile(some, (1e-4, 1 - 1e-4), method="nearest").tolist())
 
 
 def read_image(path, at_least=None, page=None, values=None):
@@ -111,9 +105,8 @@ def read_image(path, at_least=None, page=None, values=None):
                 )
         if image.mode == "La":  # which Pillow cannot take to RGBA at once
             image = image.convert("LA")
-        if image.mode in ("LA", "PA", "RGBa") or "transparency" in image.info:
+        if image.has_transparency_data:
             image = image.convert("RGBA")
-        if image.mode == "RGBA":
             image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
         return np.array(image.convert("RGB"))
 
@@ -121,8 +114,8 @@ def read_image(path, at_least=None, page=None, values=None):
 class ColoredMask(ValueError):
     """A mask in colors of which nobody said what they mean. `counts`: pixels of each color."""
 
-    def __init__(self, counts):
-        super().__init__("is in colors")
+    def __init__(self, path, counts):
+        super().__init__(f"{path}: is in colors")
         self.counts = counts
 
 
@@ -141,8 +134,7 @@ def opened(path, page=None):
             elif image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # MPO: of a phone
                 raise ValueError(f"has {image.n_frames} pages; save each as a file of its own")
             yield image
-    except ColoredMask as error:
-        error.args = (f"{path}: {error}",)
+    except ColoredMask:
         raise
     except UnidentifiedImageError as error:
         raise ValueError(f"{path}: {_why_unidentified(path)}") from error
@@ -168,12 +160,6 @@ def histogram(pixels):
     """How often each value occurs in uint8 (H, W, channels): int64 (256,)."""
     flat = Image.fromarray(pixels.reshape(len(pixels), -1))
     return np.array(flat.histogram())  # four times as fast as bincount
-
-
-def has_one_bit(path, page=None):
-    """Whether a picture has one bit a pixel, black or white."""
-    with opened(path, page) as image:
-        return image.mode == "1"
 
 
 def upper_bits_alone(path, page=None):

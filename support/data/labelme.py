@@ -14,8 +14,8 @@ _VOID, _LABELMES_BACKGROUND = "__ignore__", "_background_"  # labelme's own word
 
 
 def is_file(path):
-    """Whether a file's name is that of labelme's."""
-    return path.suffix.lower() == ".json" and not path.name.startswith(".")
+    """Whether a file's name is that of one of labelme's."""
+    return path.suffix.lower() == ".json"
 
 
 def is_background(label):

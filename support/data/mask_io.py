@@ -49,9 +49,11 @@ def read_mask(path, colors=None, values=None, page=None):
         if is_bits:
             image = image.convert("L")
         if white_is_0 and values and image.mode == "L":  # Pillow has turned the numbers round
-            image = Image.fromarray(255 - np.asarray(image))
+            image = ImageOps.invert(image)
         if is_gif and image.mode == "P":  # who writes one numbers its colors as it likes
-            image = image.convert("L" if _is_gray(image) else "RGB")
+            rgb = image.convert("RGB")
+            is_gray = all(red == green == blue for _, (red, green, blue) in rgb.getcolors(256))
+            image = image.convert("L") if is_gray else rgb
         if colors and (image.mode == "F" or image.mode.startswith("I")):
             numbers = _whole_numbers(np.asarray(image), values)
             if numbers.min() >= 0 and numbers.max() <= VOID:  # else no gray of 8 bits
@@ -60,17 +62,17 @@ def read_mask(path, colors=None, values=None, page=None):
             if image.has_transparency_data:
                 _without_opacity(np.asarray(image.convert("RGBA")), 3)
             rgb = image.convert("RGB")
-            is_explained = all(color in colors for _, color in rgb.getcolors(256))
-            if not is_explained:
+            if all(color in colors for _, color in rgb.getcolors(256)):
+                image = rgb
+            else:
                 _refuse_other_numbers(np.asarray(image.getchannel(0)), np.asarray(rgb), colors)
-            image = rgb if is_explained else image
         pixels = np.asarray(image)
         if image.mode in ("RGB", "RGBA", "LA"):
             pixels = _without_opacity(pixels, len(image.mode.rstrip("A")))
             if colors and pixels.shape[-1] == 3:
                 return _ids_of_colors(pixels, colors)
             if (pixels != pixels[..., :1]).any():
-                raise ColoredMask(count_colors(pixels))
+                raise ColoredMask(path, count_colors(pixels))
             pixels = pixels[..., 0]
         elif image.mode not in ("L", "P", "F") and not image.mode.startswith("I"):
             raise ValueError(f"a mask cannot be of Pillow's mode {image.mode}; save it as PNG")
@@ -117,10 +119,8 @@ def _refuse_other_numbers(numbers, rgb, colors):
 def palette_in_use(path, counts):
     """dict from each number of a palette picture that occurs to its (red, green, blue).
 
-    Args:
-        path: Path of a mask. Of one without a palette, and of a GIF, whose numbers mean nothing, it
-            is empty.
-        counts: int (256,), pixels of each number.
+    It is empty without a palette, and for a GIF, whose numbers mean nothing. `counts`: int (256,),
+    pixels of each number.
     """
     with opened(path, 0) as image:
         if image.mode != "P" or image.format == "GIF":
@@ -159,12 +159,6 @@ def _look_up(pixels, known):
     numbers, ids = zip(*sorted(known.items()), strict=True)
     at = np.searchsorted(numbers, pixels).clip(max=len(numbers) - 1)
     return np.uint8(ids)[at], np.array(numbers)[at] != pixels
-
-
-def _is_gray(image):
-    """Whether the colors of a palette picture that occur in it are grays."""
-    rgb = np.reshape(image.getpalette("RGB"), (-1, 3))[np.unique(image)]
-    return (rgb == rgb[:, :1]).all()
 
 
 def count_colors(pixels):

@@ -1,7 +1,6 @@
 """Pictures that are prepared once: decoded, checked, resized, and kept in a file.
 
 Every later start, every resumed run and every process on the machine maps that file into memory.
-What of it stays there is up to the system, which keeps what was read last in whatever is free.
 """
 
 import functools
@@ -52,9 +51,8 @@ class Pictures:
     def __getitem__(self, number):
         """uint8 (H, W, CHANNELS) and (H, W, 1), both read-only. -1: black, and void all over."""
         if number < 0:
-            height, width = self.sizes[0]
-            black = np.zeros((height, width, CHANNELS), np.uint8)
-            return black, np.full((height, width, 1), VOID, np.uint8)
+            black = np.zeros((*self.sizes[0], CHANNELS), np.uint8)
+            return black, np.full((*self.sizes[0], 1), VOID, np.uint8)
         pixels = self._pixels[self._begins[number] : self._begins[number + 1]]
         pixels = pixels.reshape(*self.sizes[number], CHANNELS + 1)
         return pixels[..., :CHANNELS], pixels[..., CHANNELS:]

@@ -14,13 +14,10 @@ import numpy as np
 
 
 def load_synthetic(counts=(720, 80, 160)):
-    """Draw animals in the form of Oxford-IIIT Pet: always the same ones, without a download.
+    """`Source` of drawn animals in the form of Oxford-IIIT Pet: always the same, no download.
 
     Args:
         counts: numbers of pictures in training, validation and test.
-
-    Returns:
-        `Source`.
     """
 
     def draw(number, at_least, split):

@@ -29,9 +29,6 @@ class Tiles:
     Args:
         pictures: `Pictures`.
         size: side of a square, pixels.
-
-    Attributes:
-        shape: (size, size).
     """
 
     def __init__(self, pictures, size):

@@ -15,21 +15,20 @@ def is_wide(image):
 
 
 def wide_values(image):
-    """Values (H, W) or (H, W, 3), and opacity in 8 bits, (H, W, 1), or (H, W, 0) without."""
+    """Values (H, W, 1) or (H, W, 3), and opacity in 8 bits, (H, W, 1), or (H, W, 0) without."""
     if image.format == "PNG" and not image.mode.startswith("I"):  # Pillow keeps 8 of 16 bits
         image.fp.seek(0)
         values = tf.io.decode_png(image.fp.read(), dtype=tf.uint16).numpy()
         colors = (values.shape[-1] - 1) // 2 * 2 + 1  # 1 of 2 channels, 3 of 4
-        opacity = (values[..., colors:] >> 8).astype(np.uint8)
-        return values[..., :colors].squeeze(-1) if colors == 1 else values[..., :colors], opacity
-    values = np.asarray(image)
+        return values[..., :colors], (values[..., colors:] >> 8).astype(np.uint8)
+    values = np.asarray(image)[..., None]
     if values.dtype.kind == "f" and not np.isfinite(values).all():
         raise ValueError("has pixels that are no numbers")
     return values, np.empty((*values.shape[:2], 0), np.uint8)
 
 
 def in_8_bits(image, values):
-    """A picture with its values scaled to 8 bits, of Pillow's mode L, RGB or RGBA.
+    """A picture with its values scaled to 8 bits, of Pillow's mode RGB or RGBA.
 
     Args:
         image: PIL.Image.Image that `is_wide`. values: (lowest, highest), which become 0 and 255.
@@ -43,10 +42,8 @@ def in_8_bits(image, values):
     lowest, highest = values
     scaled = (pixels.astype(np.float64) - lowest) * (255 / (highest - lowest))
     scaled = np.rint(scaled.clip(0, 255)).astype(np.uint8)
-    if opacity.size:
-        colored = np.broadcast_to(np.atleast_3d(scaled), (*scaled.shape[:2], 3))
-        scaled = np.concatenate([colored, opacity], axis=-1)
-    result = Image.fromarray(scaled)
+    colored = np.broadcast_to(scaled, (*scaled.shape[:2], 3))
+    result = Image.fromarray(np.concatenate([colored, opacity], axis=-1))
     if turned := image.getexif().get(ORIENTATION):
         result.getexif()[ORIENTATION] = turned
     return result

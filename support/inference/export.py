@@ -89,14 +89,12 @@ class _Upsample(keras.layers.UpSampling2D):
     def call(self, inputs):
         height, width = ops.shape(inputs)[1:3]
         size = height * self.size[0], width * self.size[1]
-        options = {"interpolation": self.interpolation, "data_format": "channels_last"}
-        return backend.image.resize(inputs, size, **options)
+        return backend.image.resize(inputs, size, self.interpolation, data_format="channels_last")
 
 
 def _with_open_sides(model):
     def copy(layer):
-        smooth = getattr(layer, "interpolation", "nearest") != "nearest"
-        replaced = isinstance(layer, keras.layers.UpSampling2D) and smooth
+        replaced = isinstance(layer, keras.layers.UpSampling2D) and layer.interpolation != "nearest"
         return _Upsample.from_config(layer.get_config()) if replaced else layer
 
     copied = keras.models.clone_model(model, clone_function=copy)

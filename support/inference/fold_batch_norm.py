@@ -48,8 +48,8 @@ def _convolution_before(norm):
     before = node.parent_nodes[0].operation
     plain = type(before) is layers.Conv2D and before.activation is keras.activations.linear
     alone = not more and len(before._outbound_nodes) == 1
-    of_channels = norm.axis in (3, -1) and getattr(before, "data_format", "") == "channels_last"
-    return before if plain and alone and of_channels else None
+    of_channels = plain and norm.axis in (3, -1) and before.data_format == "channels_last"
+    return before if alone and of_channels else None
 
 
 def _weights(conv, norm):

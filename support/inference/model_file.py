@@ -52,6 +52,12 @@ def finalize(model):
             layer.finalize_state()
 
 
+def model_path(name):
+    """Path of a model's file, given that or the folder of its run."""
+    path = Path(os.path.expanduser(name))
+    return path / "model.keras" if path.is_dir() else path
+
+
 def find_model(network, flags):
     """Return the Path of the model that `--model` names, or of the newest finished run.
 
@@ -59,10 +65,9 @@ def find_model(network, flags):
         UserError: there is no finished run.
     """
     if flags.model:
-        path = Path(os.path.expanduser(flags.model))
-        return path / "model.keras" if path.is_dir() else path
-    if (pretrained := getattr(flags, "pretrained", "none")) != "none":
-        refuse(f"--pretrained {pretrained} is for training here: --model names a model to use")
+        return model_path(flags.model)
+    if flags.pretrained != "none":
+        refuse(f"--pretrained {flags.pretrained} is for training here: --model names one to use")
     parent = Path(os.path.expanduser(flags.runs_dir)) / network
     finished = [*parent.glob("*/metrics.json")]
     finished.sort(key=lambda file: (file.parent.name[:1].isdigit(), file))  # "best" is older
@@ -72,13 +77,7 @@ def find_model(network, flags):
 
 
 def load_model(path):
-    """Load what `save_model` saved.
-
-    Args:
-        path: Path of the file.
-
-    Returns:
-        keras.Model, not compiled, and dict of facts, both as in `save_model`.
+    """Load what `save_model` saved: keras.Model, not compiled, and dict of facts.
 
     Raises:
         UserError: there is no such file, or it is of another origin.

@@ -20,15 +20,7 @@ _EAST_ASIAN += ("Noto Sans CJK JP", "Noto Sans CJK SC", "Microsoft YaHei", "WenQ
 
 
 def mask_image(ids, colors):
-    """Make a palette picture whose values are class ids, shown in the colors of the classes.
-
-    Args:
-        ids: uint8 (H, W), class ids.
-        colors: list of "#RRGGBB", one for each class.
-
-    Returns:
-        PIL.Image.Image of mode P.
-    """
+    """Picture of PIL's mode P: class ids, uint8 (H, W), in the classes' colors, "#RRGGBB" each."""
     mask = Image.fromarray(ids)
     mask.putpalette(palette(colors)[: len(colors)].tobytes())
     return mask
@@ -81,10 +73,9 @@ def lay_over(image, ids, names, colors):
         image = np.uint8(255 * image + 0.5)
     ids = np.uint8(ids)
     picture, classes = Image.fromarray(image), mask_image(ids, colors).convert("RGB")
-    background = np.zeros(256, np.uint8)
-    background[[number for number, name in enumerate(names) if name.lower() == "background"]] = 255
+    kept = [255 * (name.lower() == "background") for name in names] + [0] * (256 - len(names))
     blend = Image.blend(picture, classes, OPACITY)
-    blend.paste(picture, mask=Image.fromarray(ids).point(background.tolist()))
+    blend.paste(picture, mask=Image.fromarray(ids).point(kept))
     return blend
 
 
@@ -99,8 +90,7 @@ def legend(figure, names, colors, ids):
     known = dict(enumerate(zip(names, colors, strict=True))) | {VOID: ("void", "white")}
     shown = [known[number] for number in sorted(ids)]  # void, the largest number, comes last
     patches = [Patch(facecolor=color, edgecolor="black", label=name) for name, color in shown]
-    columns = min(len(patches), 6)
-    figure.legend(handles=patches, loc="outside lower center", ncols=columns, frameon=False)
+    figure.legend(handles=patches, loc="outside lower center", ncols=6, frameon=False)
 
 
 @functools.cache
@@ -128,11 +118,6 @@ def set_figure_font(text):
 
 
 def overlay_font(names, size):
-    """Return a Pillow font that has the letters of class names.
-
-    Args:
-        names: list of str.
-        size: pixels.
-    """
+    """Return a Pillow font of so many pixels that has the letters of class names."""
     family = "DejaVu Sans" if "".join(names).isascii() else east_asian_font()
     return ImageFont.truetype(font_manager.findfont(family), size)

@@ -53,11 +53,8 @@ def _pictures(path, output):
         return [path]
     endings = (*_ENDINGS.values(), "-overlay.png")  # which earlier versions wrote
     results = endings if path.resolve() == output.resolve() else ()
-    return [
-        file
-        for file in sorted(path.iterdir())
-        if is_picture(file) and not file.name.endswith(results)
-    ]
+    files = sorted(filter(is_picture, path.iterdir()))
+    return [file for file in files if not file.name.endswith(results)]
 
 
 def plan_jobs(photos, output, overwrite, problems):

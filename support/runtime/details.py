@@ -36,16 +36,11 @@ def error_output():
 
 
 def write_details(error=None):
-    """Write the traceback of an error and all that was held back; return "details: PATH".
-
-    Args:
-        error: an exception, with those that led to it; None if there is none.
-    """
+    """Write the traceback of an error and all that was held back; return "details: PATH"."""
     path = Path(tempfile.gettempdir(), f"segmentation-{os.getpid()}.txt")
     told = traceback.format_exception(error) if error else []
+    text = "".join([*told, "\nHeld back before:\n", *_held_back])
     with contextlib.suppress(OSError):  # a full disk must not hide what went wrong
-        path.write_text(
-            "".join([*told, "\nHeld back before:\n", *_held_back]), "utf-8", "backslashreplace"
-        )
+        path.write_text(text, "utf-8", "backslashreplace")
         return f"details: {path}"
     return "no details: they could not be written"

@@ -31,11 +31,8 @@ def accelerators():
     if BACKEND == "jax":
         import jax
 
-        named = [
-            (found.device_kind, getattr(found, "compute_capability", found.platform))
-            for found in jax.devices()
-            if found.platform != "cpu"
-        ]
+        found = [d for d in jax.devices() if d.platform != "cpu"]
+        named = [(d.device_kind, getattr(d, "compute_capability", d.platform)) for d in found]
     elif BACKEND == "torch":
         from torch import backends, cuda
 
@@ -45,10 +42,8 @@ def accelerators():
             named = [("Apple GPU", "")]
     else:
         gpus = tf.config.get_visible_devices("GPU")
-        named = [
-            (details.get("device_name", "GPU"), details.get("compute_capability", ()))
-            for details in map(tf.config.experimental.get_device_details, gpus)
-        ]
+        told = map(tf.config.experimental.get_device_details, gpus)
+        named = [(one.get("device_name", "GPU"), one.get("compute_capability", ())) for one in told]
     return [(name, _number(capability)) for name, capability in named]
 
 
@@ -101,7 +96,7 @@ def use_all():
 
 def use_local():
     """Run what is built from now on without the other processes, on this one's own devices."""
-    if BACKEND == "jax" and keras.distribution.distribution():
+    if keras.distribution.distribution():  # which `use_all` has set for JAX alone
         import jax
 
         local = [f"{found.platform}:{found.id}" for found in jax.local_devices()]
@@ -110,16 +105,8 @@ def use_local():
 
 
 def predict_batch(model, images):
-    """`model.predict_on_batch`, spread over all devices of this process.
-
-    Args:
-        model: keras.Model from (N, H, W, 3) to (N, H, W, C).
-        images: float32 (N, H, W, 3), for any N above 0.
-
-    Returns:
-        What `model` gives for them, a NumPy array (N, H, W, C).
-    """
-    if BACKEND == "jax" and (parallel := keras.distribution.distribution()):
+    """`model.predict_on_batch`, (N, H, W, 3) to (N, H, W, C), on all devices of this process."""
+    if parallel := keras.distribution.distribution():
         count = parallel.device_mesh.devices.size
     else:
         count = device_count() if BACKEND == "tensorflow" else 1
@@ -173,7 +160,7 @@ def unused_gpu():
         return ""
     with contextlib.suppress(OSError, subprocess.SubprocessError):  # there may be no driver
         asked = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=10)
-        if asked.returncode == 0 and asked.stdout.startswith("GPU"):
+        if asked.stdout.startswith("GPU"):
             return (
                 f"{asked.stdout.splitlines()[0].split(' (')[0]} is in this machine, but Keras on "
                 f"{BACKEND} cannot use it: see docs/machines.md"

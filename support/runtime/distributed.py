@@ -34,11 +34,7 @@ def is_main_process():
 
 
 def columns(batch_size):
-    """The slice of every batch that belongs to this process.
-
-    Args:
-        batch_size: pictures per step, over all processes; a multiple of their number.
-    """
+    """This process's slice of every batch, whose size is a multiple of the number of processes."""
     share = batch_size // _process.count
     return slice(share * _process.number, share * (_process.number + 1))
 
@@ -48,9 +44,6 @@ def initialize(flags):
 
     From then on, JAX ends this process if another one dies or is silent for `TIMEOUT`. It does
     so, too, if not all of them come within that time.
-
-    Args:
-        flags: Namespace of `parse_flags`, in which all have to agree but for `_MAY_DIFFER`.
 
     Raises:
         UserError: variables are missing or wrong, the port is taken, or the processes differ.

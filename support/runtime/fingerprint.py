@@ -17,12 +17,7 @@ _DECIDES += ("inference/evaluation", "inference/sliding_window")
 
 
 def settings(flags, facts):
-    """Everything that decides the result of a run, as a dict for JSON.
-
-    Args:
-        flags: Namespace of `parse_flags`.
-        facts: dict of what else decides: the data and the hardware.
-    """
+    """Everything that decides a run's result, a dict for JSON; `facts` tell data and hardware."""
     backend = keras.backend.backend()
     found = versions("keras", "tensorflow", "numpy", "PIL", backend)
     found["python"] = platform.python_version()

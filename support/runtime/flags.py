@@ -59,8 +59,6 @@ _WITH_PREDICT = {
     "mirrored": (False, "average with the mirror image, which takes twice as long"),
     "overwrite": (False, "replace results that are there"),
 }
-# All that counts where a trained model is used; other constants are of its training.
-_USED_WITH_A_MODEL = {"predict", "export", *_WITH_PREDICT, "runs_dir", "pretrained"}
 
 # `common` and `support` read these; which others a script reads is looked up in its source.
 _NEEDED = ("dataset", "data_dir", "runs_dir", "image_size", "batch_size", "seed", "patience")
@@ -100,7 +98,7 @@ def parse_flags(script, limits, arguments=None):
     limits = SHARED_LIMITS | limits
     for name, comment in re.findall(r"^([A-Z][A-Z0-9_]*) *=[^#\n]*(?:# *(.*))?$", source, re.M):
         default = script.get(name)
-        if not isinstance(default, bool | int | float | str):
+        if not isinstance(default, int | float | str):
             continue
         about = f"{comment} (default: {default})".replace("%", "%%")
         is_number = isinstance(limits.get(name.lower()), tuple)
@@ -132,8 +130,9 @@ def parse_flags(script, limits, arguments=None):
         limits["dataset"] = str  # it needs none, and a model knows what it was trained on
         if "pretrained" not in given:
             flags.pretrained = "none"  # the constant is for training
-        of_published = {"variant"} if flags.pretrained != "none" else set()
-        if wrong := given - _USED_WITH_A_MODEL - of_published:
+        counts = {"predict", "export", *_WITH_PREDICT, "runs_dir", "pretrained"}
+        counts |= {"variant"} if flags.pretrained != "none" else set()
+        if wrong := given - counts:
             refuse(f"{_flag(min(wrong))} is for training: a trained model has its own")
         if flags.pretrained != "none" and (flags.model or is_run(flags.pretrained)):
             refuse("a run to use is named by --model alone, without --pretrained")
@@ -163,11 +162,9 @@ def answer_early():
             return
         tree = ast.parse(source)
         lines = [node for node in tree.body if isinstance(node, ast.Assign)]
-        found = {
-            node.targets[0].id: ast.literal_eval(node.value)
-            for node in lines
-            if re.fullmatch(r"[A-Z][A-Z0-9_]*", getattr(node.targets[0], "id", ""))
-        }
+        named = {getattr(node.targets[0], "id", ""): node.value for node in lines}
+        constants = [name for name in named if re.fullmatch(r"[A-Z][A-Z0-9_]*", name)]
+        found = {name: ast.literal_eval(named[name]) for name in constants}
         script = {"__doc__": ast.get_docstring(tree), "__file__": path} | found
         own = {name.lower() for name, value in found.items() if type(value) in (int, float)}
         parse_flags(script, dict.fromkeys(own - {*SHARED_LIMITS}, (-math.inf, math.inf)))

@@ -74,7 +74,6 @@ _WHY = {
     errno.ENOENT: "Was a folder deleted? ",
     errno.EROFS: "The disk takes no more files. ",
 }
-_GO_ON = "The same command, given again, goes on after the last finished epoch."
 
 
 def launch(main):
@@ -83,7 +82,8 @@ def launch(main):
     That is: Ctrl-C, being told to end (SIGTERM), files that cannot be read or written, too little
     memory, and another process that has ended.
     """
-    go_on, smaller = _GO_ON, "a smaller --batch-size, --image-size or network"
+    go_on = "The same command, given again, goes on after the last finished epoch."
+    smaller = "a smaller --batch-size, --image-size or network"
     asked = {argument.partition("=")[0] for argument in sys.argv}
     if "--predict" in asked:
         go_on = "The same command, given again, labels the photos that have no mask yet."

@@ -4,18 +4,10 @@ import collections
 
 
 def map_ahead(function, items, threads, count=4):
-    """Like `map`, but in other threads, and a few items ahead of the one that is asked for.
+    """Like `map`, but in the threads of an Executor, and `count` items ahead of the one asked for.
 
-    No more than that, so that memory does not grow with the number of items.
-
-    Args:
-        function: callable that takes an item.
-        items: iterable, read no further than needed.
-        threads: concurrent.futures.Executor.
-        count: how many items ahead.
-
-    Yields:
-        The results, in the order of the items. What `function` raises is raised at its item's turn.
+    No more than that, so that memory does not grow with the number of items. What `function` raises
+    is raised at its item's turn.
     """
     futures = collections.deque()
     for item in items:

@@ -111,9 +111,8 @@ class Checkpoint(keras.callbacks.Callback):
         self.progress["seconds"] = time.perf_counter() - self.begun
         self.progress["stage_over"] = self.model.stop_training
         if self.stopping:
-            counted = ("wait", "best", "best_epoch", "stopped_epoch")
-            kept = {name: getattr(self.stopping, name) for name in counted}
-            self.progress["early_stopping"] = kept | {"best": float(kept["best"])}
+            names = ("wait", "best", "stopped_epoch")
+            self.progress["early_stopping"] = {name: getattr(self.stopping, name) for name in names}
         if not self.folder:
             return
         self.progress["history"] = (self.folder / "history.csv").read_bytes().decode()
@@ -151,11 +150,9 @@ class _StopOnNaN(keras.callbacks.Callback):
         self.epoch = epoch + 1
 
     def on_train_batch_end(self, batch, logs=None):
-        if not np.isfinite(logs["loss"]):  # whatever would follow is not worth waiting for
+        if not np.isfinite(loss := logs["loss"]):  # what would follow is not worth waiting for
             where = f"epoch {self.epoch}, step {batch + 1}"
-            raise UserError(
-                f"\nThe loss became {logs['loss']} in {where}: try a lower learning rate."
-            )
+            raise UserError(f"\nThe loss became {loss} in {where}: try a lower learning rate.")
 
 
 def _state(model):

@@ -10,11 +10,7 @@ import numpy as np
 
 
 def save(path, arrays, progress=None):
-    """Write a list of arrays, and a dict for JSON, to a file.
-
-    Raises:
-        OSError: as for `write`.
-    """
+    """`write` a list of arrays, and a dict for JSON."""
     write(path, lambda beside: _pack(beside, arrays, progress))
 
 

@@ -19,8 +19,7 @@ def plot_history(table, title, stages=()):
         title: str, above the figure.
         stages: epochs, counted from 0, with which a further stage of the training began.
     """
-    with open(table, newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+    rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
     epochs = range(1, len(rows) + 1)
     figure = Figure(figsize=(11, 4), layout="constrained")
     axes = figure.subplots(1, 2)

@@ -38,11 +38,8 @@ class Muon(keras.optimizers.Muon):
         super().__init__(learning_rate, **defaults | options)
 
     def _should_use_adamw(self, variable):
-        return (
-            len(variable.shape) != 4
-            or min(variable.shape[2:]) < _FEWEST
-            or any(re.search(layer, variable.path) for layer in self.exclude_layers)
-        )
+        no_wide_kernel = len(variable.shape) != 4 or min(variable.shape[2:]) < _FEWEST
+        return no_wide_kernel or any(re.search(one, variable.path) for one in self.exclude_layers)
 
     def _backend_update_step(self, gradients, variables, learning_rate):
         if BACKEND == "tensorflow":
@@ -101,9 +98,6 @@ def orthogonal(matrix, steps, a, b, c):
         matrix: float (rows, columns).
         steps: number of iterations, 5 in Keras' Muon.
         a, b, c: coefficients, there 3.4445, -4.7750 and 2.0315.
-
-    Returns:
-        float (rows, columns).
     """
     rows, columns = matrix.shape
     identity = ops.eye(min(rows, columns), dtype=matrix.dtype)

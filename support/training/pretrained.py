@@ -7,7 +7,7 @@ import socket
 from collections import Counter
 from pathlib import Path
 
-from support.inference.model_file import finalize, load_model
+from support.inference.model_file import finalize, load_model, model_path
 from support.runtime.flags import PRETRAINED, is_run
 from support.runtime.network import check_network
 from support.runtime.startup import UserError, reason
@@ -57,8 +57,7 @@ def weights_stamp(pretrained):
     """A hash of the file that --pretrained names; None for a word."""
     if pretrained in PRETRAINED:
         return None
-    path = Path(pretrained)
-    with open(path / "model.keras" if path.is_dir() else path, "rb") as file:
+    with open(model_path(pretrained), "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:12]
 
 
@@ -69,7 +68,8 @@ def keras_cache():
 
 def has_layer(pretrained, name):
     """Whether the model of a run has a layer whose name begins so, nested models included."""
-    return any(layer.name.startswith(name) for layer in _flat(_load(pretrained)[0]))
+    model, _ = load_model(model_path(pretrained))
+    return any(layer.name.startswith(name) for layer in _flat(model))
 
 
 def begin_with_run(model, pretrained, class_names):
@@ -87,11 +87,10 @@ def begin_with_run(model, pretrained, class_names):
         return
     if not is_run(pretrained):
         raise UserError(f"--pretrained {pretrained} is neither none nor the folder of a run")
-    earlier, facts = _load(pretrained)
+    earlier, facts = load_model(model_path(pretrained))
     names = [entry["name"] for entry in facts["classes"]]
     old, new = map(_by_creation, (earlier, model))
-    differ = {key for key in old.keys() ^ new.keys() if not _puts_out_classes(key[0])}
-    if differ:
+    if differ := {key for key in old.keys() ^ new.keys() if not _puts_out_classes(key[0])}:
         name = min(differ)[0]
         raise UserError(f"--pretrained {pretrained} is of another network: only one has {name}")
     anew = []
@@ -116,11 +115,6 @@ def begin_with_run(model, pretrained, class_names):
 
 def _puts_out_classes(name):
     return name.startswith(("score", "upsample_"))
-
-
-def _load(pretrained):
-    path = Path(pretrained)
-    return load_model(path / "model.keras" if path.is_dir() else path)
 
 
 def _flat(model):

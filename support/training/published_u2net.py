@@ -131,8 +131,8 @@ def put_u2net(model, convolutions, pretrained, with_heads=False):
     if with_heads:
         for number in range(-_HEADS, 0):
             kernel, bias = convolutions[number]
-            fused = number == -1  # it weighs the logits of background and object of each side
-            kernel = np.repeat(kernel, 2, axis=2) * np.tile([0, 1], 6)[:, None] if fused else kernel
+            if number == -1:  # fused: it weighs the logits of background and object of each side
+                kernel = np.repeat(kernel, 2, axis=2) * np.tile([0, 1], 6)[:, None]
             convolutions[number] = kernel * np.float32([0, 1]), bias * np.float32([0, 1])
     for layer, weights in [*zip(own, convolutions, strict=True)][: None if with_heads else -_HEADS]:
         layer.set_weights(weights)
@@ -180,19 +180,14 @@ def unfold(model, pictures):
 
 
 def use_published(build_model, flags):
-    """Write the published U2-Net as `flags.model`, for --predict and --export.
-
-    Args:
-        build_model: that of `U2Net-keras.py`.
-        flags: with `pretrained`, `variant` and `runs_dir`.
-    """
+    """Write the published U2-Net, made by `build_model`, and let `flags.model` name its file."""
     options = {"self_attention": False, "normalize_input": True}  # whatever the script's constants
     model = build_model(variant=flags.variant, num_classes=2, **options)
     put_u2net(model, open_u2net(flags.pretrained, flags.variant), flags.pretrained, with_heads=True)
     softmax = layers.Softmax(name="probabilities")(model.outputs[0])
     classes = [{"name": "background", "color": "#000000"}, {"name": "object", "color": COLORS[0]}]
     facts = {"image_size": 320, "fit": "resize", "classes": classes, "value_range": None}
-    path = Path(flags.runs_dir).expanduser() / f"published/u2net-{flags.variant}/model.keras"
+    path = Path(os.path.expanduser(flags.runs_dir)) / f"published/u2net-{flags.variant}/model.keras"
     path.parent.mkdir(parents=True, exist_ok=True)
     whole = keras.Model(model.input, softmax, name=model.name)
     write(path, functools.partial(save_model, whole, facts))

@@ -25,12 +25,10 @@ def set_up(flags):
     distributed.initialize(flags)
     keras.utils.set_random_seed(flags.seed)
     devices.choose_precision(flags.precision)
-    count = devices.device_count()
-    if rest := flags.batch_size % count:
-        refuse(
-            f"--batch-size {flags.batch_size} cannot be shared evenly by {count} devices: "
-            f"try {flags.batch_size + count - rest}"
-        )
+    size, count = flags.batch_size, devices.device_count()
+    if rest := size % count:
+        more = size + count - rest
+        refuse(f"--batch-size {size} cannot be shared evenly by {count} devices: try {more}")
     devices.use_all()
     batch_norm.use_fused_kernel()
 
@@ -60,7 +58,7 @@ class Run:
         self.flags, self.data = flags, data
         self._fit = {"image_size": flags.image_size, "fit": flags.fit}
         set_figure_font("".join([data.title, *data.class_names]))
-        weights = weights_stamp(getattr(flags, "pretrained", "none"))
+        weights = weights_stamp(flags.pretrained)
         used = settings(flags, {"data": data.identity, "weights": weights, **devices.facts()})
         alike = run_folder.rounded("device", used["device"])  # processors of other numbers of cores
         distributed.check_same(used | {"device": alike})
@@ -104,13 +102,7 @@ class Run:
         return model
 
     def report(self, model, scores, title):
-        """Write and print the scores, draw the history, and give the folder free.
-
-        Args:
-            model: keras.Model that has these scores.
-            scores: dict, as of `scores_from_confusion`.
-            title: str, above the figure.
-        """
+        """Write and print what `scores_from_confusion` gave, draw the history, free the folder."""
         progress = self.progress
         rate = progress["steps"] * self.flags.batch_size / progress["seconds"]
         metrics = scores | {

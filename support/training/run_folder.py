@@ -14,11 +14,6 @@ from support.runtime.startup import UserError
 def begin(runs_dir, network, used):
     """The folder of an unfinished run with the same settings if there is one, else a new one.
 
-    Args:
-        runs_dir: str, where all runs are.
-        network: str, name of the folder of its runs in there.
-        used: dict, the settings that `hyperparameters.json` gets.
-
     Returns:
         Path of the folder and its lock, an open file (None where the disk knows no locks).
 
@@ -58,9 +53,7 @@ def find_unfinished(parent, used):
     is_newest = True
     for path in sorted(parent.glob("*/hyperparameters.json"), reverse=True):
         folder = path.parent
-        with contextlib.suppress(
-            OSError, ValueError, TypeError
-        ):  # a foreign file, or a folder not ours
+        with contextlib.suppress(OSError, ValueError, TypeError):  # no file, or no folder, of ours
             different = differences(json.loads(path.read_text(encoding="utf-8")), used)
             is_finished = (folder / "metrics.json").exists()
             if (is_finished and not (folder / "best.npz").exists()) or not (held := lock(folder)):
@@ -85,12 +78,8 @@ def find_unfinished(parent, used):
 def differences(before, after):
     """List of (name, before, after) of the settings, dicts for JSON, that are not the same."""
     before, after = ({**used, **used.get("versions", {})} for used in (before, after))
-    names = [name for name in before | after if name != "versions"]
-    return [
-        (name, before.get(name), after.get(name))
-        for name in names
-        if before.get(name) != after.get(name)
-    ]
+    both = ((name, before.get(name), after.get(name)) for name in before | after)
+    return [(name, was, now) for name, was, now in both if was != now and name != "versions"]
 
 
 def rounded(name, setting):
@@ -101,11 +90,7 @@ def rounded(name, setting):
 
 
 def new_folder(parent):
-    """Make a folder named after this second, never an existing one, even if two runs race.
-
-    Returns:
-        Path and lock of the folder.
-    """
+    """Path and lock of a new folder named after this second, also where two runs race."""
     parent.mkdir(parents=True, exist_ok=True)
     while True:
         folder = parent / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
