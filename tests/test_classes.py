@@ -21,3 +21,10 @@ def test_what_is_no_class_is_white():
     table = palette(["#010203", "#FF0000"])
     assert table[:3].tolist() == [[1, 2, 3], [255, 0, 0], [255, 255, 255]]
     assert table[255].tolist() == [255, 255, 255]
+
+
+def test_the_first_eight_colors_are_those_of_okabe_and_ito():
+    """In the order of ours, as jfly.uni-koeln.de/color has them."""
+    wanted = [(230, 159, 0), (0, 114, 178), (240, 228, 66), (0, 158, 115), (204, 121, 167)]
+    wanted += [(86, 180, 233), (213, 94, 0), (0, 0, 0)]
+    assert palette(distinct_colors(8))[:8].tolist() == [[*color] for color in wanted]

@@ -15,6 +15,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from conftest import TEST_COUNT, TRAIN_COUNT, mean_iou_of, random_batch
 from matplotlib.colors import to_rgb
+from PIL import Image
 
 
 def images_of(split):
@@ -696,3 +697,71 @@ def test_five_draws_move_a_picture_and_the_next_three_color_it():
     moved, colored = np.transpose(found).tolist()
     assert moved == [True] * 5 + [False] * 5
     assert colored == [False] * 6 + [True] * 2 + [False] * 2
+
+
+def test_between_pixels_a_picture_is_enlarged_linearly():
+    image = np.uint8([[0], [100]])[..., None].repeat(2, axis=1).repeat(3, axis=2)
+    large, _ = common.resize(image, image[..., :1], 4)
+    assert large[:, 0, 0].tolist() == [0, 25, 75, 100]
+
+
+def test_a_picture_is_shrunken_as_if_at_once():
+    """What Pillow does in two steps, for speed, is far enough from the size that is asked for."""
+    image = np.random.default_rng(0).integers(0, 256, (150, 150, 3), np.uint8)
+    small, _ = common.resize(image, image[..., :1], 40)
+    exact = Image.fromarray(image).resize((40, 40), Image.Resampling.BILINEAR)
+    assert np.abs(small.astype(int) - np.array(exact)).max() <= 4
+
+
+def test_pictures_are_changed_as_strongly_as_asked_for(pet_flags):
+    pet_flags.augmentation = 0.0
+    images, masks = epoch_of(common.load_data(pet_flags), 0)[0]
+    pet_flags.augmentation = 0.5
+    data = common.load_data(pet_flags)
+    _, draws = data.epochs.plan()
+    wanted, _ = common.augment(np.uint8(np.rint(255 * images)), masks, draws[0], 0.5)
+    found, _ = epoch_of(data, 0)[0]
+    assert np.abs(255 * found - np.float32(wanted)).mean() < 0.1
+
+
+def test_a_run_ends_with_the_scores_of_the_test_split_under_its_title(monkeypatch, tmp_path):
+    reported, drawn, kept = [], [], "the model that was kept"
+    data = SimpleNamespace(test="the test split", class_names=("a", "b"), tile=None, title="dots")
+    run = SimpleNamespace(data=data, folder=tmp_path, keep=lambda model: kept)
+    run.report = lambda *given: reported.append(given)
+    monkeypatch.setattr(common, "evaluate", lambda *given: (np.eye(2, dtype=int), given))
+    monkeypatch.setattr(common, "plot_predictions", lambda *given: drawn.append(given))
+    common.finish(run, SimpleNamespace(name="unet"))
+    asked = kept, "the test split", 2, None
+    assert drawn == [(tmp_path / "predictions.png", kept, data, asked, "unet on dots")]
+    ((model, scores, title),) = reported
+    assert (model, scores["mean_iou"], title) == (kept, 1.0, "unet on dots")
+
+
+def test_panels_show_pixels_as_they_are_and_the_figure_says_in_which_order(figures, tmp_path):
+    _, _, data, model = drawn_data()
+    common.plot_predictions(tmp_path / "p.png", model, data, np.ones(5), "unet on dots")
+    figure = figures["p.png"]
+    assert {axis.images[0].get_interpolation() for axis in figure.axes} == {"nearest"}
+    assert figure.get_suptitle() == "unet on dots: test pictures from best to worst"
+
+
+def test_the_history_has_a_title_and_says_what_each_line_is(figures, tmp_path):
+    rows = ["epoch,loss,mean_iou,val_loss,val_mean_iou", "0,3,0.1,4,0.2", "1,2,0.3,3,0.5"]
+    (tmp_path / "history.csv").write_text("\n".join(rows) + "\n")
+    training_figures.plot_history(tmp_path / "history.csv", "unet on dots")
+    assert figures["history.png"].get_suptitle() == "unet on dots"
+    for axis in figures["history.png"].axes:
+        assert axis.get_xlabel() == "epoch"
+        named = {text.get_text() for text in axis.get_legend().get_texts()}
+        assert {"training", "validation"} <= named
+
+
+def test_attention_is_drawn_for_six_classes_at_most(figures, tmp_path):
+    _, _, data, _ = drawn_data()
+    data.class_names = tuple("abcdefgh")
+    looks = np.full((1, 2, 2, 2, 2, 2), 0.25, np.float32)
+    sure = np.full((1, 8, 8, 8), 1 / 8, np.float32)
+    common.plot_attention(tmp_path / "a.png", lambda x: looks, lambda x: sure, data, rows=1)
+    titles = [axis.get_title() for axis in figures["a.png"].axes]
+    assert titles == ["picture", *(f"surest {name} looks at" for name in "abcdef")]

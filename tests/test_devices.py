@@ -238,3 +238,33 @@ def test_with_jax_the_number_of_devices_decides_nothing(monkeypatch, hardware):
     for backend, more in (("jax", {}), ("tensorflow", {"devices": 4})):
         monkeypatch.setattr(devices, "BACKEND", backend)
         assert devices.facts() == {"device": "H100", "precision": "float32"} | more
+
+
+@pytest.mark.slow
+def test_the_outputs_of_a_mixed_u2net_are_joined_in_float32(monkeypatch, pets):
+    (fit,) = without_training(monkeypatch, pets, "u2net", "--precision", "mixed_bfloat16").fits
+    assert fit.model.get_layer("attention").compute_dtype == "bfloat16"
+    assert fit.model.output.dtype == "float32"
+
+
+def test_a_tpu_is_known_by_its_platform(monkeypatch):
+    tpu = SimpleNamespace(device_kind="TPU v4", platform="tpu")
+    monkeypatch.setitem(sys.modules, "jax", SimpleNamespace(devices=lambda: [tpu]))
+    monkeypatch.setattr(devices, "BACKEND", "jax")
+    assert devices.accelerators.__wrapped__() == [("TPU v4", float("inf"))]
+
+
+@pytest.mark.parametrize("hidden", ["", "-1"])
+def test_of_gpus_that_are_hidden_on_purpose_nothing_is_told(monkeypatch, hidden):
+    answer = SimpleNamespace(stdout="GPU 0: NVIDIA A100 (UUID: GPU-1)\n", returncode=0)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: answer)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", hidden)
+    assert devices.unused_gpu() == ""
+
+
+def test_the_second_run_of_a_notebook_has_the_strategy_of_the_first(monkeypatch):
+    monkeypatch.setattr(devices, "BACKEND", "tensorflow")
+    monkeypatch.setattr(devices, "device_count", lambda: 2)
+    monkeypatch.setattr(devices.tf.distribute, "has_strategy", lambda: True)
+    monkeypatch.setattr(devices.tf.distribute, "MirroredStrategy", None)  # nobody makes one
+    devices.use_all()

@@ -342,3 +342,9 @@ def test_scores_of_all_depths_are_added():
         layer.set_weights([kernel, bias + size])
     found = model(np.zeros((1, 128, 128, 3), np.float32))[0, 64, 64]  # far from any edge
     np.testing.assert_allclose(found, 111, rtol=1e-4)
+
+
+@with_small
+def test_dropout_is_of_what_the_layers_that_were_fully_connected_put_out(small):
+    dropouts = [one for one in small.layers if isinstance(one, keras.layers.Dropout)]
+    assert [one.input._keras_history.operation.name for one in dropouts] == ["fc6", "fc7"]

@@ -407,3 +407,22 @@ def test_a_comment_may_have_a_percent_sign(tmp_path, capsys):
         flags.parse_flags(script, {}, ["--help"])
     assert stopped.value.code == 0
     assert "100 % the same result" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("script", "size"), [("Unet-keras", "40"), ("FCN-keras", "48"), ("U2Net-keras", "80")]
+)
+def test_a_side_that_a_network_cannot_halve_often_enough_is_refused(
+    monkeypatch, capsys, script, size
+):
+    monkeypatch.setattr(common, "set_up", None)  # nobody comes so far
+    with pytest.raises(SystemExit) as stopped:
+        main_with(monkeypatch, script, "--image-size", size)
+    assert stopped.value.code == 2
+    assert f"--image-size {size} cannot work: must be a multiple of" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_datasets_are_kept_where_tfds_keeps_them_and_runs_where_the_readme_says(script):
+    found = vars(importlib.import_module(script))
+    assert (found["DATA_DIR"], found["RUNS_DIR"]) == ("~/tensorflow_datasets", "runs")

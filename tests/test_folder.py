@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import common
 from support.data.folder import load_folder
 from support.data.folder_splits import cut, find_splits
+from support.data.folder_summary import spread
 from support.data.prepared import prepare
 from support.runtime.startup import UserError
 
@@ -596,3 +597,18 @@ def test_every_name_of_void_is_void(tmp_path, name):
 
 def test_a_folder_may_have_brackets_in_its_name(tmp_path):
     assert set(all_masks(load(draw(tmp_path / "day [1]")))) == set(range(12))
+
+
+def test_a_training_has_the_name_of_the_folder_and_the_colors_of_the_masks(sound, flags):
+    write(sound, {"classes.txt": b"R 255 0 16\nG 0 254 0\nB 0 0 255\n"})
+    data = common.load_data(flags)
+    assert data.title == sound.name
+    assert data.class_colors == ("#FF0010", "#00FE00", "#0000FF")
+
+
+@pytest.mark.parametrize(("count", "is_told"), [(31, True), (32, False)])
+def test_that_levels_are_few_is_told_below_32(count, is_told):
+    levels = np.arange(256) < count
+    line = spread([(4, 6)], levels)
+    assert f"values from 0 to {count - 1} in {count} levels" in line
+    assert ("little to learn from" in line) == is_told

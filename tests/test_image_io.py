@@ -653,3 +653,15 @@ def test_a_tiff_may_be_solid_or_clear_all_over(tmp_path, opacity, wanted):
 def test_pages_are_counted_whatever_the_letters_of_the_ending(tmp_path, name):
     pages = [Image.fromarray(GRAY)] * 2
     assert count_pages(save(tmp_path / name, GRAY, save_all=True, append_images=pages)) == 3
+
+
+def test_colors_of_a_tiff_that_are_multiplied_by_their_opacity_already(tmp_path):
+    bands = np.uint8([[(0, 0, 0, 0), (40, 50, 60, 255)]])
+    path = tiff(tmp_path / "a.tif", bands, photometric=2, extra=[1])
+    assert read_image(path).tolist() == [[[255] * 3, [40, 50, 60]]]
+
+
+def test_a_file_of_a_phone_is_refused_as_a_mask(tmp_path):
+    frames = [Image.fromarray(GRAY)] * 2
+    frames[0].save(tmp_path / "a.jpg", "MPO", save_all=True, append_images=frames[1:])
+    assert refused(read_mask, tmp_path / "a.jpg").startswith("MPO changes the values of a mask")

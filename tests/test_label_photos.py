@@ -765,3 +765,22 @@ def test_a_path_too_long_for_windows_is_told_and_the_others_are_done(predict, mo
     monkeypatch.setattr(label_photos, "write", gone)
     with pytest.raises(common.UserError, match=r"--output other: .*No such file"):
         predict("in", output="other")
+
+
+def test_the_folder_of_results_may_lie_in_one_that_is_not_there_yet(predict):
+    draw("one.png", stripes(8, 9))
+    predict("one.png", output="results/today")
+    assert files_in("results/today") == results("one")
+
+
+def test_on_a_cpu_photos_are_labelled_without_xla(predict, monkeypatch):
+    seen, predict_on_batch = [], keras.Model.predict_on_batch
+
+    def watch(model, images):
+        seen.append(model.jit_compile)
+        return predict_on_batch(model, images)
+
+    monkeypatch.setattr(keras.Model, "predict_on_batch", watch)
+    draw("one.png", stripes(8, 9))
+    predict("one.png")
+    assert seen == [bool(label_photos.JIT_COMPILE)]

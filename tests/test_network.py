@@ -162,3 +162,17 @@ def test_another_process_may_have_been_faster(monkeypatch):
     monkeypatch.setattr(tfds, "builder", lambda name, data_dir: builder)
     monkeypatch.setattr(network, "check_network", lambda url: None)
     assert network.open_dataset("pets", "Pets", "here") is builder
+
+
+def test_datasets_may_be_kept_at_home(monkeypatch, tmp_path):
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    asked = []
+
+    def builder(name, data_dir):
+        asked.append(data_dir.replace("\\", "/"))
+        return SimpleNamespace(is_prepared=lambda: True)
+
+    monkeypatch.setattr(tfds, "builder", builder)
+    network.open_dataset("pets", "Pets", "~/tensorflow_datasets")
+    assert asked == [(tmp_path / "tensorflow_datasets").as_posix()]

@@ -95,3 +95,17 @@ def test_a_legend_goes_on_in_the_next_line_before_it_is_wider_than_the_photo():
     mask = overlay.mask_image(ids, colors)
     page = overlay.draw_overlay(np.zeros((90, 300, 3), np.uint8), mask, names, colors)
     assert page.width == 300
+
+
+@pytest.mark.parametrize(("width", "size"), [(100, 12), (2000, 50), (8000, 80)])
+def test_the_letters_of_a_legend_grow_with_the_photo(monkeypatch, width, size):
+    sizes, font = [], overlay.overlay_font
+
+    def noting(names, size):
+        sizes.append(size)
+        return font(names, size)
+
+    monkeypatch.setattr(overlay, "overlay_font", noting)
+    mask = overlay.mask_image(np.zeros((1, width), np.uint8), ["#FF0000"])
+    overlay.draw_overlay(np.zeros((1, width, 3), np.uint8), mask, ["a"], ["#FF0000"])
+    assert sizes == [size]

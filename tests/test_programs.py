@@ -264,3 +264,9 @@ def test_the_benchmarks_measure(tmp_path):
     assert row["convolutions, s"] > 0
     assert row["step, s"] > 0
     assert picture.stat().st_size > 1000
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_on_a_cpu_no_network_is_trained_with_xla(monkeypatch, pets, network):
+    fits = without_training(monkeypatch, pets, network).fits
+    assert {fit.model.jit_compile for fit in fits} == {bool(common.JIT_COMPILE)}

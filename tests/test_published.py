@@ -503,3 +503,20 @@ def test_several_processes_are_refused_whose_statistics_would_differ(monkeypatch
     monkeypatch.setattr(distributed, "_process", SimpleNamespace(count=2, number=0))
     with pytest.raises(UserError, match="--pretrained published takes one process"):
         unfold(None, None)
+
+
+def test_a_run_to_begin_with_is_told_by_its_model(tmp_path):
+    path = tmp_path / "model.keras"
+    path.write_bytes(b"weights")
+    stamp = weights.weights_stamp(str(tmp_path))
+    assert stamp == weights.weights_stamp(str(path)) is not None
+    path.write_bytes(b"others")
+    assert weights.weights_stamp(str(tmp_path)) != stamp
+
+
+def test_the_published_files_are_those_of_rembg():
+    """Their MD5, as rembg's own code has them (rembg/sessions/u2net.py and u2netp.py)."""
+    assert published_u2net._FILES == {
+        "full": ("u2net.onnx", "60024c5c889badc19c04ad937298a77b"),
+        "lite": ("u2netp.onnx", "8e83ca70e441ab06c318d82300c84806"),
+    }

@@ -220,3 +220,22 @@ def test_the_font_has_to_have_title_and_classes(begun, monkeypatch):
     monkeypatch.setattr(run, "set_figure_font", texts.append)
     begun()
     assert {*texts[0]} == {*"dotsab"}
+
+
+def test_a_training_is_set_up_with_all_devices_and_the_fused_kernel(monkeypatch):
+    done = []
+    monkeypatch.setattr(run.devices, "use_all", lambda: done.append("devices"))
+    monkeypatch.setattr(run.batch_norm, "use_fused_kernel", lambda: done.append("kernel"))
+    run.set_up(SimpleNamespace(seed=1, precision="float32", batch_size=8))
+    assert done == ["devices", "kernel"]
+
+
+def test_a_run_is_finished_when_all_is_drawn_and_not_before(report, monkeypatch):
+    seen = []
+
+    def draw(table, *_):
+        seen.append((table.parent / "metrics.json").exists())
+
+    monkeypatch.setattr(run, "plot_history", draw)
+    report()
+    assert seen == [False]

@@ -1,5 +1,6 @@
 """Which run is continued, and files that are whole or not there."""
 
+import datetime
 import errno
 import json
 import os
@@ -372,3 +373,11 @@ def test_files_that_macos_leaves_beside_the_code_are_none_of_it(monkeypatch, tmp
     names = {path.name for path in _code_that_decides()}
     assert "a.py" in names
     assert not any(name.startswith(".") for name in names)
+
+
+def test_a_folder_is_named_after_the_second_by_a_clock_of_24_hours(monkeypatch, tmp_path):
+    afternoon = datetime.datetime(2026, 1, 31, 15, 4, 5)
+    monkeypatch.setattr(run_folder, "datetime", SimpleNamespace(now=lambda: afternoon))
+    folder, held = run_folder.new_folder(tmp_path)
+    held.close()
+    assert folder.name == "2026-01-31_15-04-05"

@@ -347,3 +347,8 @@ def test_a_notebook_keeps_its_own_way_to_interrupt_and_no_lock(monkeypatch, tmp_
     again = lock(tmp_path)
     assert again is not None
     again.close()
+
+
+def test_a_gpu_is_not_taken_as_a_whole():
+    """Whoever has set the variable keeps what he has set."""
+    assert os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"

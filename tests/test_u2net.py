@@ -323,3 +323,16 @@ def test_both_ways_from_en_4_lead_through_attention(attending):
     (gathered, *_) = attending.get_layer("attention")._outbound_nodes
     after = {node.operation for node in gathered.operation._outbound_nodes}
     assert {type(one) for one in after} == {keras.layers.MaxPooling2D, keras.layers.Concatenate}
+
+
+@with_lite
+def test_batch_normalization_has_the_epsilon_of_the_published_code(lite):
+    norms = [one for one in lite.layers if isinstance(one, keras.layers.BatchNormalization)]
+    assert {one.epsilon for one in norms} == {1e-5}
+
+
+def test_the_heads_of_attention_share_the_channels():
+    """As in the paper: queries, keys, values and what is put out have 16 x 16 weights each."""
+    inputs = keras.Input((16, 16, 16))
+    model = keras.Model(inputs, u2net.attend(inputs))
+    assert model.get_layer("attention").count_params() == 4 * (16 * 16 + 16)
