@@ -200,7 +200,6 @@ def main():
             optimizer=optimizer(common.warmup_cosine(learning_rate, len(data.train) * epochs)),
             loss=common.segmentation_loss,
             metrics=[common.mean_iou(len(data.class_names))],
-            jit_compile=common.JIT_COMPILE,
         )
         model.fit(
             data.train,

@@ -207,7 +207,6 @@ def main():
         optimizer=common.Muon(schedule),
         loss=lambda y_true, logits: deep_supervision(y_true, logits, flags.side_weight),
         metrics=[common.mean_iou(len(data.class_names))],
-        jit_compile=common.JIT_COMPILE,
     )
     run = common.Run("u2net", flags, data)
     trained.fit(

@@ -117,7 +117,6 @@ def main():
         optimizer=common.Muon(schedule),
         loss=common.segmentation_loss,
         metrics=[common.mean_iou(len(data.class_names))],
-        jit_compile=common.JIT_COMPILE,  # no XLA where TensorFlow computes on a CPU: it is slower
     )
     run = common.Run("unet", flags, data)  # callbacks that end fit with the best weights
     model.fit(

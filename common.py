@@ -23,9 +23,8 @@ from support.inference.label_photos import label_photos
 from support.inference.model_file import in_float32
 from support.inference.overlay import lay_over, legend
 from support.runtime import distributed, network
-from support.runtime.devices import JIT_COMPILE  # noqa: F401  (for the scripts, as below)
 from support.runtime.files import write
-from support.runtime.flags import parse_flags, refuse  # noqa: F401
+from support.runtime.flags import parse_flags, refuse  # noqa: F401  (for the scripts, as below)
 from support.runtime.startup import VERBOSE, UserError, launch  # noqa: F401
 from support.training.figures import plot_attention
 from support.training.metric import MeanIoU

@@ -78,7 +78,7 @@ def training_step(model, size, batch_size):
         loss = functools.partial(deep_supervision, side_weight=1.0)
     optimizer = keras.optimizers.Adam if model.name.startswith("fcn") else common.Muon
     metrics = [common.mean_iou(3)]
-    model.compile(optimizer(1e-3), loss, metrics=metrics, jit_compile=common.JIT_COMPILE)
+    model.compile(optimizer(1e-3), loss, metrics=metrics)
     return lambda: model.train_on_batch(images, masks)  # returns numbers, so the step is over
 
 
@@ -261,8 +261,6 @@ def folded(flags):
         model = NETWORKS[name](flags.image_size)
         model = keras.Model(model.input, model.outputs[0])
         models = {"as it is": model, "folded": fold_batch_norm(model)}
-        for one in models.values():
-            one.compile(jit_compile=common.JIT_COMPILE)
         labelling = {
             way: functools.partial(one.predict_on_batch, images) for way, one in models.items()
         }

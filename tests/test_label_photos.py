@@ -12,6 +12,7 @@ from support.inference import label_photos, photo_paths
 from support.inference.label_photos import _tell_of_tiles
 from support.inference.model_file import save_model
 from support.inference.overlay import OPACITY
+from support.runtime.devices import ON_CPU
 
 import keras
 import numpy as np
@@ -783,4 +784,4 @@ def test_on_a_cpu_photos_are_labelled_without_xla(predict, monkeypatch):
     monkeypatch.setattr(keras.Model, "predict_on_batch", watch)
     draw("one.png", stripes(8, 9))
     predict("one.png")
-    assert seen == [bool(label_photos.JIT_COMPILE)]
+    assert seen == [not ON_CPU]

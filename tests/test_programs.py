@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import common
+from support.runtime.devices import ON_CPU
 
 import keras
 import numpy as np
@@ -268,5 +269,6 @@ def test_the_benchmarks_measure(tmp_path):
 
 @pytest.mark.parametrize("network", NETWORKS)
 def test_on_a_cpu_no_network_is_trained_with_xla(monkeypatch, pets, network):
+    """Keras leaves it out where there is no GPU. It makes a step 1.3 times as long there."""
     fits = without_training(monkeypatch, pets, network).fits
-    assert {fit.model.jit_compile for fit in fits} == {bool(common.JIT_COMPILE)}
+    assert {fit.model.jit_compile for fit in fits} == {not ON_CPU}

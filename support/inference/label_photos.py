@@ -12,7 +12,6 @@ from support.inference.overlay import draw_overlay, mask_image, set_figure_font
 from support.inference.photo_paths import find_photos, plan_jobs
 from support.inference.resize_back import resize_classes, resize_probabilities
 from support.inference.sliding_window import predict_in_tiles
-from support.runtime.devices import JIT_COMPILE
 from support.runtime.files import write
 from support.runtime.startup import VERBOSE, UserError
 from support.runtime.threads import map_ahead
@@ -49,7 +48,6 @@ def label_photos(network, flags, resize, normalize):
         output.mkdir(parents=True, exist_ok=True)
         if jobs:
             model = fold_batch_norm(model)
-            model.compile(jit_compile=JIT_COMPILE)
             predict_batch = _with_mirror_image(model) if flags.mirrored else model.predict_on_batch
             _label(jobs, predict_batch, resize, normalize, facts, flags.probabilities, failed)
     except OSError as error:

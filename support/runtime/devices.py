@@ -16,9 +16,7 @@ BACKEND = keras.backend.backend()
 if BACKEND != "tensorflow":
     tf.config.set_visible_devices([], "GPU")  # TensorFlow only feeds pictures then
 
-# XLA speeds a step up on a GPU and slows it down on a CPU. The other backends decide themselves.
 ON_CPU = BACKEND == "tensorflow" and not tf.config.get_visible_devices("GPU")
-JIT_COMPILE = False if ON_CPU else "auto"
 
 
 @functools.cache

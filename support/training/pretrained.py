@@ -47,7 +47,8 @@ def open_vgg16(pretrained):
     except Exception as error:
         raise UserError(
             f"--pretrained {pretrained}: {reason(error)}\n{advice}, or train all at once from "
-            "nothing: --pretrained none --decoder-epochs 0 --fine-tune-learning-rate 5e-3"
+            "nothing: --pretrained none --decoder-epochs 0 --fine-tune-epochs 24 "
+            "--fine-tune-learning-rate 5e-3"
         ) from error
     finally:
         socket.setdefaulttimeout(None)

@@ -8,7 +8,6 @@ import time
 from support.inference.model_file import in_float32, save_model
 from support.inference.overlay import set_figure_font
 from support.runtime import devices, distributed
-from support.runtime.devices import JIT_COMPILE
 from support.runtime.files import write, write_json
 from support.runtime.fingerprint import settings
 from support.runtime.flags import refuse
@@ -98,7 +97,6 @@ class Run:
         facts["trained_on"] = self.data.title
         if distributed.is_main_process():
             write(self.folder / "model.keras", functools.partial(save_model, model, facts))
-        model.compile(jit_compile=JIT_COMPILE)
         return model
 
     def report(self, model, scores, title):
