@@ -24,7 +24,8 @@ import learning_curves
 u2net = importlib.import_module("U2Net-keras")
 
 NAMES = ("fcn", "unet", "u2net", "rsu")
-pytestmark = pytest.mark.xdist_group("figures")  # so that one worker builds the models once
+# One worker builds the models once.
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("figures")]
 
 
 @pytest.fixture(autouse=True, scope="module")

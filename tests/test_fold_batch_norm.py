@@ -42,7 +42,9 @@ def assert_same(model, side=64):
     return folded
 
 
-@pytest.mark.parametrize("script", NETWORKS)
+@pytest.mark.parametrize(
+    "script", ["Unet-keras", "FCN-keras", pytest.param("U2Net-keras", marks=pytest.mark.slow)]
+)
 def test_a_network_puts_out_the_same_without_its_batch_normalization(script):
     options, left = NETWORKS[script]
     model = with_random_weights(

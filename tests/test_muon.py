@@ -75,7 +75,12 @@ def test_a_dense_kernel_moves_as_with_the_muon_of_keras():
 
 
 @pytest.mark.parametrize(
-    ("script", "layers"), [("Unet-keras", 1), ("U2Net-keras", 7), ("FCN-keras", 6)]
+    ("script", "layers"),
+    [
+        ("Unet-keras", 1),
+        ("FCN-keras", 6),
+        pytest.param("U2Net-keras", 7, marks=pytest.mark.slow),
+    ],
 )
 def test_what_puts_out_the_classes_is_left_to_adam(script, layers):
     """However many they are. Adam's first step is as large for each weight: the rate."""

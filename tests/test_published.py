@@ -113,6 +113,7 @@ def test_the_real_file_has_the_probabilities_that_onnxruntime_computes(name, var
     assert 0.01 < (wanted > 0.5).mean() < 0.99
 
 
+@pytest.mark.slow
 @with_folded
 def test_unfolding_changes_nothing_and_in_training_next_to_nothing(folded):
     """Nor does putting the file change the heads, which are new."""

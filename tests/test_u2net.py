@@ -68,7 +68,10 @@ STAGES = {
 
 
 @with_lite
-@pytest.mark.parametrize(("variant", "count"), [("full", 44_037_579), ("lite", 1_138_155)])
+@pytest.mark.parametrize(
+    ("variant", "count"),
+    [pytest.param("full", 44_037_579, marks=pytest.mark.slow), ("lite", 1_138_155)],
+)
 def test_channels_stage_by_stage_in_the_order_of_the_paper(lite, variant, count):
     """Layers as they were made: stages En_1 to En_6, De_5 to De_1, sides 1 to 6, fusion."""
     model = lite if variant == "lite" else u2net.build_model(variant=variant, self_attention=False)
