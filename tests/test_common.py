@@ -707,10 +707,10 @@ def test_between_pixels_a_picture_is_enlarged_linearly():
 
 def test_a_picture_is_shrunken_as_if_at_once():
     """What Pillow does in two steps, for speed, is far enough from the size that is asked for."""
-    image = np.random.default_rng(0).integers(0, 256, (150, 150, 3), np.uint8)
+    image = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
     small, _ = common.resize(image, image[..., :1], 40)
     exact = Image.fromarray(image).resize((40, 40), Image.Resampling.BILINEAR)
-    assert np.abs(small.astype(int) - np.array(exact)).max() <= 4
+    assert np.abs(small.astype(int) - np.array(exact)).max() <= 5
 
 
 def test_pictures_are_changed_as_strongly_as_asked_for(pet_flags):

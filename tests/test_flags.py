@@ -142,7 +142,7 @@ def test_what_only_training_takes_is_not_ignored_without_a_word(capsys, monkeypa
     with pytest.raises(SystemExit) as stopped:
         main_with(monkeypatch, "Unet-keras", *use, "--pretrained", "published")
     assert stopped.value.code == 2
-    assert "--pretrained published is for training here" in capsys.readouterr().err
+    assert "--pretrained published is for training: --model names" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("use", [["--predict", "a.png"], ["--export", "onnx"]])

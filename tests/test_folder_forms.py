@@ -1146,7 +1146,7 @@ def test_fractions_that_contradict_colors_are_refused(tmp_path):
     contents = {f"images/{n:02}.png": gray(n) for n in range(12)}
     contents |= {f"masks/{n:02}.tif": encoded(np.float32(BINARY), "TIFF") for n in range(12)}
     write(tmp_path, contents | {"classes.txt": b"paper 255 255 255\nink 0 0 0\n"})
-    assert "(0, 0, 0), its number 0, is 1 by its line" in refusal(tmp_path)[0]
+    assert "(0, 0, 0), its number 0, is 1 there" in refusal(tmp_path)[0]
 
 
 @pytest.mark.parametrize(
@@ -1160,7 +1160,8 @@ def test_training_on_one_class_alone_is_refused(tmp_path, classes):
 
 def test_what_is_said_of_a_value_without_a_name_does_not_make_the_object_void_alone(tmp_path):
     folder = write(draw(tmp_path, mask=WHITE), {"classes.txt": b"background 0\nlesion 1\n"})
-    assert "value 255, which no class has: give theirs this" in refusal(folder)[0]
+    told = "value 255, which the file of classes does not name: give their class this VALUE"
+    assert told in refusal(folder)[0]
     write(folder, {"classes.txt": b"background 0\nlesion 255\n"})
     assert all((found == BINARY).all() for found in all_masks(load(folder)).values())
 

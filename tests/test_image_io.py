@@ -217,7 +217,7 @@ def test_16_bits_are_turned_like_8(tmp_path, orientation, kind):
 
 def test_of_one_bit_it_is_not_known_which_of_two_numbers_it_is(tmp_path):
     known = {0: 0, 1: 1, 255: 255}
-    with pytest.raises(ValueError, match=r"one bit a pixel, and both 1 and 255 are named"):
+    with pytest.raises(ValueError, match=r"one bit a pixel, and the file of classes names both"):
         read_mask(save(tmp_path / "a.png", np.array([[True, False]])), values=known)
     path = save(tmp_path / "b.png", np.array([[False, False]]))
     assert read_mask(path, values=known).ravel().tolist() == [0, 0]
@@ -392,7 +392,7 @@ def test_a_gif_keeps_its_numbers(tmp_path, numbers):
 def test_colors_that_contradict_the_grays_of_a_gif_are_refused(tmp_path):
     path = save(tmp_path / "a.gif", np.uint8([[0, 1]]))
     told = refused(lambda path: read_mask(path, {RED: 0, BLACK: 1}), path)
-    assert "(0, 0, 0), its number 0, is 1 by its line" in told
+    assert "(0, 0, 0), its number 0, is 1 there" in told
 
 
 def test_a_gif_in_colors_has_no_numbers(tmp_path):
@@ -542,7 +542,7 @@ def test_values_become_the_ids_that_they_mean(tmp_path):
     path = save(tmp_path / "a.png", np.uint16([[0, 1000, 3, 0]]))
     assert read_mask(path, values={0: 1, 1000: 0, 3: 255}).ravel().tolist() == [1, 0, 255, 1]
     told = refused(lambda path: read_mask(path, values={0: 0, 3: 1}), path)
-    assert told.startswith("1 pixels of the value 1000, which no class has: give theirs")
+    assert told.startswith("1 pixels of the value 1000, which the file of classes does not name")
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])
@@ -570,9 +570,9 @@ def test_colors_become_the_ids_that_they_mean(tmp_path, mode):
 def test_of_unknown_colors_the_most_frequent_is_told(tmp_path):
     path = save(tmp_path / "a.png", COLORED)
     told = refused(lambda path: read_mask(path, {GREEN: 0, BLUE: 1}), path)
-    assert told.startswith("4 pixels of (255, 0, 0) and 2 more colors, which no class has")
+    assert told.startswith("4 pixels of (255, 0, 0) and 2 more colors, not in the file of classes")
     told = refused(lambda path: read_mask(path, {GREEN: 0, BLUE: 1, BLACK: 2, RED: 3}), path)
-    assert told == "1 pixels of (10, 20, 30), which no class has"
+    assert told == "1 pixels of (10, 20, 30), not in the file of classes"
 
 
 def test_colors_that_nobody_explained_are_counted(tmp_path):

@@ -267,8 +267,9 @@ def test_the_benchmarks_measure(tmp_path):
     assert picture.stat().st_size > 1000
 
 
+@pytest.mark.skipif(not ON_CPU, reason="with a GPU Keras decides")
 @pytest.mark.parametrize("network", NETWORKS)
 def test_on_a_cpu_no_network_is_trained_with_xla(monkeypatch, pets, network):
     """Keras leaves it out where there is no GPU. It makes a step 1.3 times as long there."""
     fits = without_training(monkeypatch, pets, network).fits
-    assert {fit.model.jit_compile for fit in fits} == {not ON_CPU}
+    assert {fit.model.jit_compile for fit in fits} == {False}

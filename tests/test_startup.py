@@ -235,11 +235,15 @@ def test_another_process_that_ended_is_suspected(monkeypatch, error):
 
 @pytest.mark.slow
 def test_letters_that_the_terminal_does_not_know_end_nothing_and_any_x86_has_onednn():
+    """Nor is all of a GPU's memory taken at once."""
+    growth = "TF_FORCE_GPU_ALLOW_GROWTH"
     code = f"import common; common.launch(lambda: print('\\u9053')){ONEDNN}"
-    process = run_code(code, PYTHONIOENCODING="ascii", TF_ENABLE_ONEDNN_OPTS=None)
+    code += f"print(os.environ['{growth}'])"
+    settings = {"PYTHONIOENCODING": "ascii", "TF_ENABLE_ONEDNN_OPTS": None, growth: None}
+    process = run_code(code, **settings)
     assert process.returncode == 0, process.stderr
-    letter, onednn = process.stdout.splitlines()
-    assert letter == "?"
+    letter, onednn, grows = process.stdout.splitlines()
+    assert (letter, grows) == ("?", "true")
     if (sys.platform, platform.machine()) == ("linux", "x86_64"):  # elsewhere it may lack it
         assert onednn == "True 1"
 
@@ -347,8 +351,3 @@ def test_a_notebook_keeps_its_own_way_to_interrupt_and_no_lock(monkeypatch, tmp_
     again = lock(tmp_path)
     assert again is not None
     again.close()
-
-
-def test_a_gpu_is_not_taken_as_a_whole():
-    """Whoever has set the variable keeps what he has set."""
-    assert os.environ["TF_FORCE_GPU_ALLOW_GROWTH"] == "true"

@@ -109,15 +109,15 @@ def _check(entries, problems):
     return Classes(names, colors or None, values or None)
 
 
-def example(folder, counts, names):
+def example(folder, counts, classes):
     """What to write into classes.txt, in lines, for masks in colors that it does not explain.
 
     Args:
         folder: Path of the folder that has or needs the file.
         counts: Counter of pixels by (red, green, blue).
-        names: list of the names that classes.txt has, without colors; or None.
+        classes: `Classes`, without colors.
     """
-    why = ": classes.txt has names alone." if names else "."
+    why = f": {classes.file} has names alone." if classes.names else "."
     lines = [
         f"masks are in colors that nobody has explained{why}",
         f"  Write {folder / 'classes.txt'} with a line for each color, but with your names",

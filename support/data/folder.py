@@ -93,7 +93,7 @@ def _conclude(survey, facts):
     problems = [str(problem) for problem in problems if not isinstance(problem, ColoredMask)]
     problems += folder_summary.different_palettes([f for f in every if isinstance(f, dict)])
     if unexplained:
-        problems.append(example(survey.path, unexplained, survey.classes.names))
+        problems.append(example(survey.path, unexplained, survey.classes))
     refuse(survey.path, problems)
 
     known = survey.classes.values or survey.classes.colors or {}

@@ -55,7 +55,9 @@ def read_mask(path, names):
         kind, points = shape.get("shape_type", "polygon"), [*map(tuple, shape["points"])]
         label = BACKGROUND if is_background(shape["label"]) else shape["label"]
         if label not in known:
-            raise ValueError(f"{path}: has the label {label}, which no class has for its name")
+            raise ValueError(
+                f"{path}: has the label {label}, which the file of classes does not name"
+            )
         fill = known[label]
         if kind in ("polygon", "rectangle") and len(points) > 2:  # X-AnyLabeling: 4 corners
             draw.polygon(points, fill=fill)

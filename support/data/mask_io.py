@@ -78,8 +78,8 @@ def read_mask(path, colors=None, values=None, page=None):
             raise ValueError(f"a mask cannot be of Pillow's mode {image.mode}; save it as PNG")
         if is_bits and values and {1, VOID} <= {*values} and pixels.any():
             raise ValueError(
-                "has one bit a pixel, and both 1 and 255 are named: which of these its white is, "
-                "is not known; save it with 8 bits"
+                "has one bit a pixel, and the file of classes names both 1 and 255: which of these "
+                "its white is, is not known; save it with 8 bits"
             )
         if is_bits and values and VOID not in values:
             pixels = pixels // 255
@@ -111,8 +111,9 @@ def _refuse_other_numbers(numbers, rgb, colors):
         color = tuple(rgb.reshape(-1, 3)[at].tolist())
         if (known := colors.get(color, number)) != number:
             raise ValueError(
-                f"has colors that no class has, so that numbers count; but {color}, its number "
-                f"{number}, is {known} by its line: give each color a line, or use `name VALUE`"
+                "has colors that the file of classes has not, so that numbers count; but "
+                f"{color}, its number {number}, is {known} there: give each color a line, or use "
+                "`name VALUE`"
             )
 
 
@@ -147,9 +148,10 @@ def _ids_of_values(pixels, values):
     ids, unknown = _look_up(pixels, values)
     if unknown.any():
         value = pixels[unknown][0]
+        what = f"{(pixels == value).sum()} pixels of the value {value}"
         raise ValueError(
-            f"{(pixels == value).sum()} pixels of the value {value}, which no class has: "
-            f"give theirs this VALUE, or leave them out with a line `void {value}`"
+            f"{what}, which the file of classes does not name: give their class this VALUE, or "
+            f"leave them out with a line `void {value}`"
         )
     return ids[..., None]
 
@@ -176,5 +178,7 @@ def _ids_of_colors(pixels, colors):
         color = max(found, key=found.get)
         more = f" and {len(found) - 1} more colors" if len(found) > 1 else ""
         why = ". JPEG or smooth resizing makes so many" if len(found) > 20 else ""
-        raise ValueError(f"{unknown.sum()} pixels of {color}{more}, which no class has{why}")
+        raise ValueError(
+            f"{unknown.sum()} pixels of {color}{more}, not in the file of classes{why}"
+        )
     return ids[..., None]

@@ -89,7 +89,8 @@ class _Upsample(keras.layers.UpSampling2D):
     def call(self, inputs):
         height, width = ops.shape(inputs)[1:3]
         size = height * self.size[0], width * self.size[1]
-        return backend.image.resize(inputs, size, self.interpolation, data_format="channels_last")
+        options = {"interpolation": self.interpolation, "data_format": "channels_last"}
+        return backend.image.resize(inputs, size, **options)
 
 
 def _with_open_sides(model):

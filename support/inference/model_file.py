@@ -67,7 +67,7 @@ def find_model(network, flags):
     if flags.model:
         return model_path(flags.model)
     if flags.pretrained != "none":
-        refuse(f"--pretrained {flags.pretrained} is for training here: --model names one to use")
+        refuse(f"--pretrained {flags.pretrained} is for training: --model names a model to use")
     parent = Path(os.path.expanduser(flags.runs_dir)) / network
     finished = [*parent.glob("*/metrics.json")]
     finished.sort(key=lambda file: (file.parent.name[:1].isdigit(), file))  # "best" is older
