@@ -65,11 +65,15 @@ NETWORKS = {
 }
 
 
-def training_step(model, size, batch_size):
-    """A function that trains a model for a step on random numbers, as the scripts do."""
+def random_batch(size, batch_size):
+    """Pictures, float32 (N, size, size, 3), and masks, uint8 (N, size, size, 1), of 3 classes."""
     rng = np.random.default_rng(0)
     images = rng.random((batch_size, size, size, 3), np.float32)
-    masks = rng.integers(0, 3, (batch_size, size, size, 1), np.uint8)
+    return images, rng.integers(0, 3, (batch_size, size, size, 1), np.uint8)
+
+
+def compiled(model):
+    """The model that a script would fit, compiled as it does."""
     loss = common.segmentation_loss
     if model.name.startswith("u2net"):
         joined = keras.layers.Concatenate(dtype="float32")(model.outputs)
@@ -79,7 +83,13 @@ def training_step(model, size, batch_size):
     optimizer = keras.optimizers.Adam if model.name.startswith("fcn") else common.Muon
     metrics = [common.mean_iou(3)]
     model.compile(optimizer(1e-3), loss, metrics=metrics)
-    return lambda: model.train_on_batch(images, masks)  # returns numbers, so the step is over
+    return model
+
+
+def training_step(model, size, batch_size):
+    """A function that trains a model for a step on random numbers, as the scripts do."""
+    model, batch = compiled(model), random_batch(size, batch_size)
+    return lambda: model.train_on_batch(*batch)  # returns numbers, so the step is over
 
 
 def measure_in_turn(functions, rounds):
@@ -128,12 +138,19 @@ def input_shapes(model, size, batch_size):
     return shapes
 
 
-def bare_convolution(layer, shape, behind, trained):
-    """The convolutions of a layer's training step and nothing else, as a function; their FLOP.
+def flop(layer, shape, behind, trained):
+    """FLOP of a convolution in a training step, given the shape of what it gets.
 
     That is forward; backward to the weights if they are trained; and backward to the input if
     trained weights come before it.
     """
+    upsamples = isinstance(layer, keras.layers.Conv2DTranspose)
+    positions = (shape if upsamples else layer.compute_output_shape(shape))[:3]
+    return 2.0 * np.prod(positions) * np.prod(layer.kernel.shape) * (1 + behind + trained)
+
+
+def bare_convolution(layer, shape, behind, trained):
+    """The convolutions whose `flop` these are and nothing else, as a function."""
     x, kernel = tf.random.normal(shape), tf.convert_to_tensor(layer.kernel)
 
     def convolve(x, kernel):
@@ -155,9 +172,7 @@ def bare_convolution(layer, shape, behind, trained):
 
     result = convolve(x, kernel)
     along = tf.random.normal(result.shape)
-    small = x if isinstance(layer, keras.layers.Conv2DTranspose) else result
-    flop = 2 * np.prod(small.shape[:3]) * np.prod(kernel.shape) * (1 + behind + trained)
-    return lambda: forward_and_back(x, kernel, along).numpy(), float(flop)
+    return lambda: forward_and_back(x, kernel, along).numpy()
 
 
 def share(flags):
@@ -168,25 +183,25 @@ def share(flags):
     for name in flags.only:
         model = NETWORKS[name](flags.image_size)
         shapes = input_shapes(model, flags.image_size, flags.batch_size)
-        functions, flops, keys = {}, {}, []  # what is alike is measured once
+        functions, keys, done = {}, [], 0  # what is alike is measured once
         for layer, behind, trained in convolutions(model):
+            done += flop(layer, shapes[layer.name], behind, trained)
             key = (shapes[layer.name], layer.kernel.shape, layer.strides, layer.dilation_rate)
             key = (type(layer), *key, behind, trained)
             keys.append(key)
             if key not in functions:
-                bare = bare_convolution(layer, shapes[layer.name], behind, trained)
-                functions[key], flops[key] = bare
+                functions[key] = bare_convolution(layer, shapes[layer.name], behind, trained)
         functions["step"] = training_step(model, flags.image_size, flags.batch_size)
         seconds = measure_in_turn(functions, flags.rounds)
-        step, flop = seconds["step"], sum(flops[key] for key in keys)
+        step = seconds["step"]
         limit = sum(seconds[key] for key in keys)
         rows.append(
             {
                 "network": name,
                 "parameters": model.count_params(),
                 "step, s": step,
-                "GFLOP": flop / 1e9,
-                "GFLOP/s": flop / step / 1e9,
+                "GFLOP": done / 1e9,
+                "GFLOP/s": done / step / 1e9,
                 "convolutions, s": limit,
                 "share of the limit": limit / step,
             }

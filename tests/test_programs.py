@@ -22,6 +22,7 @@ from conftest import (
     environment,
     finished_run,
     main_of,
+    run_code,
     run_script,
     start_script,
     without_training,
@@ -252,6 +253,32 @@ def test_the_benchmark_of_growth_has_a_row_a_value(monkeypatch):
     rows = measure.growth(argparse.Namespace(rounds=3))
     assert [row["value"] for row in rows] == [64, 128, 256, 4, 8, 16, 32, 8, 16, 32, 64]
     assert all(0 <= row["step, s"] < 1 for row in rows)
+
+
+# A script runs as if TensorFlow were not installed.
+WITHOUT_TENSORFLOW = """
+import runpy, sys
+sys.modules["tensorflow"] = None
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(("name", "flop"), [("fcn", 250e9 / 64), ("unet, plain PyTorch", None)])
+def test_a_gpu_is_measured_where_tensorflow_is_missing(name, flop):
+    """There is no GPU here. Of 8 pictures of 128 px `measure.py share` counts 250 GFLOP."""
+    script = str(ROOT / "benchmarks" / "gpu.py")
+    flags = ["--one", "--only", name, "--sizes", "32", "--precisions", "float32"]
+    flags += ["--batch-size", "2", "--steps", "1"]
+    settings = {"KERAS_BACKEND": "torch", "PYTHONPATH": str(ROOT / "benchmarks")}
+    process = run_code(WITHOUT_TENSORFLOW, script, *flags, **settings)
+    assert process.returncode == 0, process.stderr
+    row = json.loads(process.stdout.splitlines()[-1])
+    assert (row["network"], row["px"], row["precision"]) == (name, 32, "float32")
+    assert row["pictures/s"] == pytest.approx(2 / row["step, s"])
+    assert row["cores for pictures"] == pytest.approx(row["pictures/s"] / 16 / 1_750)
+    if flop:
+        assert row["TFLOP/s"] * row["step, s"] * 1e12 == pytest.approx(flop, rel=0.01)
 
 
 def test_the_benchmarks_measure(tmp_path):
