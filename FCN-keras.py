@@ -50,7 +50,7 @@ AUGMENTATION = 0.5  # strength of the random changes to training pictures; 0 for
 STRIDE = 8  # of the finest scores, pixels: 8, 16 or 32 for FCN-8s, FCN-16s or FCN-32s
 FC_FILTERS = 512  # channels of the two convolutionalized fully connected layers; paper: 4096
 DROPOUT = 0.5  # share of their features dropped in training
-BATCH_NORM_MOMENTUM = 0.9  # the default 0.99 lags behind on short trainings
+BATCH_NORM_MOMENTUM = 0.9  # of its averages, which lag behind where an epoch has few steps
 
 _IMAGENET_MEAN = (103.939, 116.779, 123.68)  # blue, green and red, 0 to 255
 

@@ -43,7 +43,7 @@ SELF_ATTENTION = False  # relate the features of all positions at 1/8 of the siz
 SIDE_WEIGHT = 1.0  # of each side output in the loss; the fused output weighs 1
 LEARNING_RATE = 5e-3  # peak of the cosine schedule
 AUGMENTATION = 0.5  # strength of the random changes to training pictures; 0 for none
-BATCH_NORM_MOMENTUM = 0.9  # the default 0.99 lags behind on short trainings
+BATCH_NORM_MOMENTUM = 0.9  # of its averages, which lag behind where an epoch has few steps
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's pictures
 

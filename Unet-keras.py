@@ -44,7 +44,7 @@ LEARNING_RATE = 2e-2  # peak of the cosine schedule
 AUGMENTATION = 0.5  # strength of the random changes to training pictures; 0 for none
 BASE_FILTERS = 64  # channels of the first level; each level below doubles them
 DROPOUT = 0.3  # share of the deepest features dropped in training
-BATCH_NORM_MOMENTUM = 0.9  # the default 0.99 lags behind on short trainings
+BATCH_NORM_MOMENTUM = 0.9  # of its averages, which lag behind where an epoch has few steps
 
 
 def conv_block(x, filters, momentum):

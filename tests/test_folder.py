@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import common
 from support.data.folder import load_folder
 from support.data.folder_splits import cut, find_splits
-from support.data.folder_summary import spread
+from support.data.folder_summary import spread, warnings
 from support.data.prepared import prepare
 from support.runtime.startup import UserError
 
@@ -186,7 +186,7 @@ def test_what_was_found_is_told(tmp_path, capsys):
     load(write(tmp_path, {"classes.txt": b"open road\ncar\n"}))
     out = capsys.readouterr().out
     told = out[out.index(f"{tmp_path}: ") :].splitlines()
-    assert told[0] == f"{tmp_path}: masks hold ids"
+    assert told[0] == f"{tmp_path}: masks hold class numbers"
     assert told[1].startswith("  Pictures of 4x5 to 10x4 pixels, values from 0 to 255 in 3 levels")
     assert [line.split() for line in told[2:6]] == [
         ["train", "validation", "test"],
@@ -612,3 +612,11 @@ def test_that_levels_are_few_is_told_below_32(count, is_told):
     line = spread([(4, 6)], levels)
     assert f"values from 0 to {count - 1} in {count} levels" in line
     assert ("little to learn from" in line) == is_told
+
+
+def test_a_class_that_no_mask_has_is_named():
+    pixels = np.bincount([0, 0, 2], minlength=256)
+    counts = dict.fromkeys(("train", "validation", "test"), pixels)
+    facts = [{"pixels": pixels, "kept": pixels}]
+    (line,) = warnings(["sky", "cow", "road", "car"], counts, facts, void_was_named=True)
+    assert line.startswith("  No mask has cow, car: it cannot be learned")

@@ -71,6 +71,7 @@ def test_the_newest_unfinished_run_of_the_same_settings_is_found(tmp_path):
             "not go on: device A100, was CPU",
         ),
         ({"epochs": 3}, {"epochs": 4}, "does not go on: epochs 4, was 3"),
+        ({"data": "5d"}, {"data": "7f"}, "does not go on: other data"),
         ({}, {"patience": 4}, "does not go on: patience 4, was None"),
         ({"patience": 4}, {}, "does not go on: patience None, was 4"),
     ],
@@ -312,6 +313,13 @@ def test_every_column_of_the_table_has_what_its_head_says(capsys, tmp_path):
     *_, head, row = capsys.readouterr().out.splitlines()
     assert head.split()[2:] == ["fit", "px", "epochs", "seconds", "parameters", "folder"]
     assert row.split() == ["0.500", "resize", "128", "3", "60", "31,049,539", str(folder)]
+
+
+def test_that_a_run_of_another_dataset_does_not_go_on_is_no_news(tmp_path, capsys):
+    write_json(tmp_path / "hyperparameters.json", {"dataset": "synthetic", "epochs": 3})
+    used = {"dataset": "oxford_iiit_pet", "epochs": 4}
+    assert run_folder.find_unfinished(tmp_path.parent, used) == (None, None)
+    assert capsys.readouterr().out == ""
 
 
 def test_of_runs_that_do_not_go_on_the_newest_alone_is_told(tmp_path, capsys):

@@ -108,13 +108,15 @@ def warnings(names, counts, facts, void_was_named):
         missing = [n for id, n in enumerate(names) if counts["train"][id] and not counts[split][id]]
         if missing:
             yield f"  The {split} split has no {', '.join(missing)}: its scores leave that out."
+    total = sum(counts.values())
+    if absent := ", ".join(name for name, seen in zip(names, total, strict=False) if not seen):
+        yield f"  No mask has {absent}: it cannot be learned, and predicting it is always wrong."
     side = re.compile(r"(?<![a-z])(left|right)(?![a-z])|[\u5de6\u53f3]", re.IGNORECASE)
     if sides := ", ".join(filter(side.search, names)):
         yield (
             f"  {sides}: in training, every second picture is mirrored, so that left and right are "
             "mixed up. --augmentation 0 leaves that out, and photos go without --mirrored."
         )
-    total = sum(counts.values())
     if not void_was_named and total[VOID] > total.sum() / 100:
         yield (
             f"  {total[VOID] / total.sum():.1%} of all pixels are 255, void: not trained on "

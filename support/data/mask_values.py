@@ -29,7 +29,7 @@ def find_meaning(names, counts):
                 _refuse_two_scales(counts, is_object)
                 return names or ["background", "foreground"], is_object.astype(np.uint8), words
         _refuse_strays(total, values)
-    return names or _unnamed(values), np.arange(256).astype(np.uint8), "ids"
+    return names or _unnamed(values), np.arange(256).astype(np.uint8), "class numbers"
 
 
 def _is_smooth(counts, total, values):

@@ -149,7 +149,7 @@ def _decode_all(source, path, size, resize):
     """Write all pixels to a file; return what `index.json` holds."""
     splits = source.splits() if callable(source.splits) else source.splits
     count = sum(len(split.records) for split in splits.values())
-    print(f"Preparing {count} pictures of {source.title}, once, in {path.parent}", flush=True)
+    print(f"Preparing {count} pictures, once, in {path.parent}: {source.title}", flush=True)
     bar = keras.utils.Progbar(count, verbose=VERBOSE, unit_name="picture")
     digest, written, sound, free = hashlib.sha256(), 0, True, shutil.disk_usage(path.parent).free
     known = 1 if size else min(count, 32)  # pictures that tell how much room all will take

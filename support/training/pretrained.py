@@ -38,6 +38,7 @@ def open_vgg16(pretrained):
         if pretrained == "imagenet":
             advice = f"Put {_FILE} into {folder}"
             if not (folder / _FILE).exists():
+                folder.mkdir(parents=True, exist_ok=True)  # the user may have to put it there
                 check_network(f"{_FOLDER}/{_FILE}")
         of_run = is_run(pretrained)
         weights = None if of_run or pretrained == "none" else pretrained

@@ -45,7 +45,8 @@ def find_unfinished(parent, used):
     """The newest run below a folder that was cut short, and that had the same settings.
 
     A run goes on with another patch of Python or another number of CPU cores, too, which can change
-    the last digits, and this is said. What keeps the newest one from going on is said as well.
+    the last digits, and this is said. What keeps the newest one from going on is said as well,
+    unless it is of another dataset.
 
     Returns:
         Path and lock of its folder, or (None, None).
@@ -61,18 +62,24 @@ def find_unfinished(parent, used):
             if is_finished:  # and killed before it had tidied up
                 finish(folder, held)
                 continue
-            words = ", ".join(f"{name} {now}, was {was}" for name, was, now in different[:3])
+            words = ", ".join(map(_told, different[:3]))
             if all(rounded(name, was) == rounded(name, now) for name, was, now in different):
                 # Once more: its owner may have finished it just before letting go.
                 if not (folder / "metrics.json").exists():
                     if different:
                         print(f"Goes on with {words}: its last digits may be others for it.")
                     return folder, held
-            elif is_newest:
+            elif is_newest and "dataset" not in {name for name, *_ in different}:
                 print(f"{folder} was cut short and does not go on: {words}")
             is_newest = False
             held.close()
     return None, None
+
+
+def _told(difference):
+    name, was, now = difference
+    is_hash = name in ("data", "code", "weights")
+    return f"other {name}" if is_hash else f"{name} {now}, was {was}"
 
 
 def differences(before, after):
