@@ -619,4 +619,4 @@ def test_a_class_that_no_mask_has_is_named():
     counts = dict.fromkeys(("train", "validation", "test"), pixels)
     facts = [{"pixels": pixels, "kept": pixels}]
     (line,) = warnings(["sky", "cow", "road", "car"], counts, facts, void_was_named=True)
-    assert line.startswith("  No mask has cow, car: it cannot be learned")
+    assert line.startswith("  No mask has cow, car: not to be learned")

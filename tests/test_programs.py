@@ -258,7 +258,13 @@ def test_the_benchmark_of_growth_has_a_row_a_value(monkeypatch):
 # A script runs as if TensorFlow were not installed.
 WITHOUT_TENSORFLOW = """
 import runpy, sys
-sys.modules["tensorflow"] = None
+from importlib.machinery import PathFinder
+class Others(PathFinder):
+    @classmethod
+    def find_spec(cls, name, *where):
+        hidden = name.partition(".")[0] == "tensorflow"
+        return None if hidden else PathFinder.find_spec(name, *where)
+sys.meta_path[:] = [Others if finder is PathFinder else finder for finder in sys.meta_path]
 del sys.argv[0]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

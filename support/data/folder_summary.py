@@ -109,8 +109,10 @@ def warnings(names, counts, facts, void_was_named):
         if missing:
             yield f"  The {split} split has no {', '.join(missing)}: its scores leave that out."
     total = sum(counts.values())
-    if absent := ", ".join(name for name, seen in zip(names, total, strict=False) if not seen):
-        yield f"  No mask has {absent}: it cannot be learned, and predicting it is always wrong."
+    if absent := [name for name, seen in zip(names, total, strict=False) if not seen]:
+        more = f" and {len(absent) - 5} more" if absent[5:] else ""
+        first = ", ".join(absent[:5])
+        yield f"  No mask has {first}{more}: not to be learned, and wrong wherever predicted."
     side = re.compile(r"(?<![a-z])(left|right)(?![a-z])|[\u5de6\u53f3]", re.IGNORECASE)
     if sides := ", ".join(filter(side.search, names)):
         yield (

@@ -111,7 +111,7 @@ def _refuse_other_numbers(numbers, rgb, colors):
         color = tuple(rgb.reshape(-1, 3)[at].tolist())
         if (known := colors.get(color, number)) != number:
             raise ValueError(
-                "has colors that the file of classes has not, so that numbers count; but "
+                "has colors that are not in the file of classes, so its numbers count; but "
                 f"{color}, its number {number}, is {known} there: give each color a line, or use "
                 "`name VALUE`"
             )

@@ -1,5 +1,6 @@
 """Weights to begin with: VGG-16's, from ImageNet or a file, and those of an earlier run."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -38,7 +39,8 @@ def open_vgg16(pretrained):
         if pretrained == "imagenet":
             advice = f"Put {_FILE} into {folder}"
             if not (folder / _FILE).exists():
-                folder.mkdir(parents=True, exist_ok=True)  # the user may have to put it there
+                with contextlib.suppress(OSError):  # where Keras takes another one
+                    folder.mkdir(parents=True, exist_ok=True)  # the user may have to put it there
                 check_network(f"{_FOLDER}/{_FILE}")
         of_run = is_run(pretrained)
         weights = None if of_run or pretrained == "none" else pretrained

@@ -45,8 +45,8 @@ def find_unfinished(parent, used):
     """The newest run below a folder that was cut short, and that had the same settings.
 
     A run goes on with another patch of Python or another number of CPU cores, too, which can change
-    the last digits, and this is said. What keeps the newest one from going on is said as well,
-    unless it is of another dataset.
+    the last digits, and this is said. What keeps the newest one of the same
+    dataset from going on is said as well.
 
     Returns:
         Path and lock of its folder, or (None, None).
@@ -71,7 +71,7 @@ def find_unfinished(parent, used):
                     return folder, held
             elif is_newest and "dataset" not in {name for name, *_ in different}:
                 print(f"{folder} was cut short and does not go on: {words}")
-            is_newest = False
+                is_newest = False
             held.close()
     return None, None
 
