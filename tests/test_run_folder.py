@@ -316,10 +316,13 @@ def test_every_column_of_the_table_has_what_its_head_says(capsys, tmp_path):
 
 
 def test_that_a_run_of_another_dataset_does_not_go_on_is_no_news(tmp_path, capsys):
-    write_json(tmp_path / "hyperparameters.json", {"dataset": "synthetic", "epochs": 3})
+    for name, dataset in [("1", "oxford_iiit_pet"), ("2", "synthetic")]:
+        (tmp_path / name).mkdir()
+        write_json(tmp_path / name / "hyperparameters.json", {"dataset": dataset, "epochs": 3})
     used = {"dataset": "oxford_iiit_pet", "epochs": 4}
-    assert run_folder.find_unfinished(tmp_path.parent, used) == (None, None)
-    assert capsys.readouterr().out == ""
+    assert run_folder.find_unfinished(tmp_path, used) == (None, None)
+    told = f"{tmp_path / '1'} was cut short and does not go on: epochs 4, was 3\n"
+    assert capsys.readouterr().out == told  # and nothing of the other, though it is newer
 
 
 def test_of_runs_that_do_not_go_on_the_newest_alone_is_told(tmp_path, capsys):
