@@ -165,7 +165,6 @@ def main():
             "image_size": range(32, 2049, 32),
             "decoder_epochs": range(100_001),
             "fine_tune_epochs": range(100_001),
-            "fine_tune_learning_rate": (1e-8, 1.0),
             "stride": [8, 16, 32],
             "fc_filters": range(1, 8193),
         },

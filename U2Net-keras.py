@@ -36,12 +36,13 @@ BATCH_SIZE = 8  # pictures per step
 PRECISION = "auto"  # auto: mixed where it is faster; or float32, mixed_bfloat16, mixed_float16
 SEED = 1  # same seed, same result
 EPOCHS = 20  # passes over the training pictures
+HEAD_EPOCHS = 3  # before them, with pretrained weights: only layers that have none learn
 PATIENCE = 0  # stop after so many epochs without a better validation mean IoU; 0 never stops
 VARIANT = "full"  # full (44 million weights) or lite (1.1 million), the paper's U2-Net-dagger
 PRETRAINED = "none"  # weights to begin with: none, published, or a path: u2net.onnx, or a run
 SELF_ATTENTION = False  # relate the features of all positions at 1/8 of the size
-SIDE_WEIGHT = 1.0  # of each side output in the loss; the fused output weighs 1
-LEARNING_RATE = 5e-3  # peak of the cosine schedule
+LEARNING_RATE = 5e-3  # peak of the cosine schedule, of all that begins with random weights
+FINE_TUNE_LEARNING_RATE = 5e-4  # the same, of all the network from pretrained weights
 AUGMENTATION = 0.5  # strength of the random changes to training pictures; 0 for none
 BATCH_NORM_MOMENTUM = 0.9  # of its averages, which lag behind where an epoch has few steps
 
@@ -110,14 +111,12 @@ def rsu_4f(x, middle, filters, momentum):
 def attend(x, heads=4):
     """Multi-head self-attention: each position gathers from all (arXiv:1706.03762, section 3.2.2).
 
-    From (N, H, W, C) to the same, C a multiple of `heads`. It knows no order: a depthwise
-    convolution tells positions apart (Chu et al. 2021, arXiv:2102.10882). What is gathered from is
-    pooled (Wang et al. 2021, arXiv:2102.12122).
+    From (N, H, W, C) to the same, C a multiple of `heads`. A depthwise convolution tells positions
+    apart (arXiv:2102.10882), and what is gathered from is pooled (arXiv:2102.12122).
     """
-    channels = x.shape[-1]
     x = layers.Add()([x, layers.DepthwiseConv2D(3, padding="same", name="positions")(x)])
     queries = layers.LayerNormalization(name="attention_norm")(x)
-    size, over = channels // heads, (1, 2)  # one head's width; height and width of the picture
+    size, over = x.shape[-1] // heads, (1, 2)  # one head's width; height and width of the picture
     attention = layers.MultiHeadAttention(heads, size, attention_axes=over, name="attention")
     pooled = layers.AveragePooling2D(2)(queries)
     gathered, _ = attention(queries, pooled, return_attention_scores=True)
@@ -173,21 +172,17 @@ def build_model(
     return keras.Model(inputs, outputs, name=f"u2net-{variant}")
 
 
-def deep_supervision(y_true, logits, side_weight):
+def deep_supervision(y_true, logits):
     """Equation 1: masks (N, H, W, 1), logits of all outputs (N, H, W, 7 * classes) to loss (N,)."""
     outputs = ops.split(logits, 7, axis=-1)
     truth = common.one_hot(y_true, outputs[0].shape[-1])
-    fused, *sides = (common.segmentation_loss(truth, output) for output in outputs)
-    return fused + side_weight * sum(sides)
+    return sum(common.segmentation_loss(truth, output) for output in outputs)  # all weigh 1
 
 
 def main():
-    flags = common.parse_flags(
-        globals(),
-        {"image_size": range(64, 2049, 32), "variant": [*_ENCODER], "side_weight": (0.0, 100.0)},
-    )
-    if (flags.predict or flags.export) and flags.pretrained != "none":
-        published_u2net.use_published(build_model, flags)
+    limits = {"image_size": range(64, 2049, 32), "variant": [*_ENCODER]}
+    flags = common.parse_flags(globals(), limits)
+    published_u2net.use_published(build_model, flags)  # if --pretrained goes with one of these:
     if common.use_trained_model("u2net", flags):  # for --predict and --export
         return
     common.set_up(flags)
@@ -199,23 +194,29 @@ def main():
         batch_norm_momentum=flags.batch_norm_momentum,
         normalize_input=published_u2net.is_normalized(flags.pretrained),
     )
-    published_u2net.begin_with_u2net(model, flags, data)
-    schedule = common.warmup_cosine(flags.learning_rate, len(data.train) * flags.epochs)
+    new = published_u2net.begin_with_u2net(model, flags, data)  # layers without pretrained weights
     joined = layers.Concatenate(dtype="float32")(model.outputs)  # they have one truth
     trained = keras.Model(model.input, joined, name=model.name)
-    trained.compile(
-        optimizer=common.Muon(schedule),
-        loss=lambda y_true, logits: deep_supervision(y_true, logits, flags.side_weight),
-        metrics=[common.mean_iou(len(data.class_names))],
-    )
     run = common.Run("u2net", flags, data)
-    trained.fit(
-        data.train,
-        validation_data=data.validation,
-        epochs=flags.epochs,
-        callbacks=run.callbacks,
-        verbose=common.VERBOSE,
-    )
+    peak = flags.learning_rate if flags.pretrained == "none" else flags.fine_tune_learning_rate
+    stages = [(model.layers, flags.epochs, peak, common.Muon)]
+    if new and flags.head_epochs:  # the rest is frozen: it would forget for heads that know nothing
+        stages.insert(0, (new, flags.head_epochs, flags.learning_rate, keras.optimizers.Adam))
+    for learning, epochs, peak, optimizer in stages:
+        for layer in model.layers:
+            layer.trainable = layer in learning
+        trained.compile(
+            optimizer=optimizer(common.warmup_cosine(peak, len(data.train) * epochs)),
+            loss=deep_supervision,
+            metrics=[common.mean_iou(len(data.class_names))],
+        )
+        trained.fit(
+            data.train,
+            validation_data=data.validation,
+            epochs=epochs,
+            callbacks=run.callbacks,
+            verbose=common.VERBOSE,
+        )
     scores = model.get_layer("attention").output[1] if flags.self_attention else None
     common.finish(run, model, attention=scores)
 

@@ -78,8 +78,7 @@ def compiled(model):
     if model.name.startswith("u2net"):
         joined = keras.layers.Concatenate(dtype="float32")(model.outputs)
         model = keras.Model(model.input, joined)
-        deep_supervision = importlib.import_module("U2Net-keras").deep_supervision
-        loss = functools.partial(deep_supervision, side_weight=1.0)
+        loss = importlib.import_module("U2Net-keras").deep_supervision
     optimizer = keras.optimizers.Adam if model.name.startswith("fcn") else common.Muon
     metrics = [common.mean_iou(3)]
     model.compile(optimizer(1e-3), loss, metrics=metrics)

@@ -69,7 +69,8 @@ def test_refuses_shared_flags(monkeypatch, capsys, tmp_path, script, flag, value
         ("FCN-keras", "--pretrained", ""),
         ("U2Net-keras", "--image-size", "48"),
         ("U2Net-keras", "--variant", "tiny"),
-        ("U2Net-keras", "--side-weight", "-1"),
+        ("U2Net-keras", "--head-epochs", "-1"),
+        ("U2Net-keras", "--fine-tune-learning-rate", "0"),
         ("U2Net-keras", "--epochs", "0"),
         ("Unet-keras", "--pretrained", "imagenet"),
         ("Unet-keras", "--pretrained", "published"),
@@ -322,10 +323,10 @@ def test_a_dataset_that_has_a_name_is_no_folder(monkeypatch, tmp_path, name):
 
 
 def test_early_limits_that_are_not_known_are_not_told(capsys):
-    script = vars(importlib.import_module("U2Net-keras"))
+    script = vars(importlib.import_module("FCN-keras"))
     with pytest.raises(SystemExit):
-        flags.parse_flags(script, {"side_weight": (-math.inf, math.inf)}, ["--side-weight", "nan"])
-    assert "--side-weight nan cannot work: must be a number (--help" in capsys.readouterr().err
+        flags.parse_flags(script, {"stride": (-math.inf, math.inf)}, ["--stride", "nan"])
+    assert "--stride nan cannot work: must be a number (--help" in capsys.readouterr().err
 
 
 def test_a_constant_that_is_computed_is_left_to_the_script(monkeypatch, tmp_path):
@@ -353,7 +354,8 @@ DEFAULTS = {
     "FCN-keras": {"LEARNING_RATE": 1e-3, "FINE_TUNE_LEARNING_RATE": 1e-4, "DECODER_EPOCHS": 10}
     | {"FINE_TUNE_EPOCHS": 10, "DROPOUT": 0.5, "STRIDE": 8, "PRETRAINED": "imagenet"},
     "Unet-keras": {"LEARNING_RATE": 2e-2, "EPOCHS": 40, "DROPOUT": 0.3, "PRETRAINED": "none"},
-    "U2Net-keras": {"LEARNING_RATE": 5e-3, "EPOCHS": 20, "SIDE_WEIGHT": 1.0, "VARIANT": "full"},
+    "U2Net-keras": {"LEARNING_RATE": 5e-3, "EPOCHS": 20, "HEAD_EPOCHS": 3, "VARIANT": "full"}
+    | {"FINE_TUNE_LEARNING_RATE": 5e-4, "PRETRAINED": "none"},
 }
 SHARED = {"DATASET": "oxford_iiit_pet", "IMAGE_SIZE": 128, "BATCH_SIZE": 8, "SEED": 1}
 SHARED |= {"AUGMENTATION": 0.5, "BATCH_NORM_MOMENTUM": 0.9, "FIT": "resize", "PRECISION": "auto"}

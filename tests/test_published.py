@@ -4,6 +4,7 @@ import functools
 import hashlib
 import http.server
 import importlib
+import itertools
 import os
 import socket
 import threading
@@ -25,7 +26,7 @@ import numpy as np
 import onnx
 import pytest
 import tensorflow as tf
-from conftest import NETWORKS, without_training
+from conftest import NETWORKS, SMALL, assert_rises_to_and_falls_to_zero, without_training
 from PIL import Image
 
 u2net, unet = (importlib.import_module(f"{name}-keras") for name in ("U2Net", "Unet"))
@@ -68,6 +69,7 @@ def folded(tmp_path_factory):
     return model, path
 
 
+HEADS = {"scores", *(f"scores_{number}" for number in range(1, 7))}  # layers that put out classes
 with_folded = pytest.mark.xdist_group("folded")  # so that one worker makes it once
 
 
@@ -269,7 +271,8 @@ with_earlier = pytest.mark.xdist_group("earlier run")  # so that one worker make
 @pytest.mark.parametrize("named", ["run", "run/model.keras"])
 def test_a_run_goes_on_from_the_weights_of_another(earlier, capsys, named):
     model = unet.build_model(base_filters=2)
-    common.begin_with_run(model, str(earlier.folder.parent / named), ("a", "b", "c"))
+    new = common.begin_with_run(model, str(earlier.folder.parent / named), ("a", "b", "c"))
+    assert new == []
     found = keras.ops.convert_to_numpy(model(IMAGES))
     assert np.isfinite(found).all()
     np.testing.assert_array_equal(found, earlier.model(IMAGES))
@@ -281,7 +284,7 @@ def test_a_run_goes_on_from_the_weights_of_another(earlier, capsys, named):
 def test_what_puts_out_other_classes_begins_anew(earlier, capsys, classes):
     model = unet.build_model(base_filters=2, num_classes=len(classes))
     heads = model.get_layer("scores").get_weights()
-    begin_with_run(model, str(earlier.folder), classes)
+    assert begin_with_run(model, str(earlier.folder), classes) == [model.get_layer("scores")]
     assert "anew, for other classes: scores" in capsys.readouterr().out
     for kept, found in zip(heads, model.get_layer("scores").get_weights(), strict=True):
         np.testing.assert_array_equal(kept, found)
@@ -344,6 +347,9 @@ def test_each_script_goes_on_from_a_run(monkeypatch, tmp_path, capsys, pets, net
         assert not encoder & {*first.trainable}
         assert encoder & {*second.trainable}
         assert isinstance(second.model.optimizer, keras.optimizers.Adam)
+    if network == "u2net":  # nothing is new, so all of it learns, gently
+        assert not others
+        assert_rises_to_and_falls_to_zero(first, 5e-4, epochs=2)
     for found, wanted in zip(model.weights, earlier.weights, strict=True):
         if "seed" not in wanted.path:
             np.testing.assert_array_equal(found, wanted)
@@ -357,10 +363,14 @@ def test_u2net_begins_with_a_file_and_the_statistics_of_the_pictures(
     _, path = folded
     given = ["--pretrained", str(path), "--no-self-attention"]
     left = without_training(monkeypatch, pets, "u2net", *given)
-    model = left.fits[0].model
-    told = capsys.readouterr().out
-    assert f"Begins with {path}: all but the 7 heads, which are new\n" in told
-    assert "With --learning-rate 0.002 it forgets less" in told
+    heads, whole = left.fits
+    assert {name.split("/")[0] for name in heads.trainable} == HEADS
+    assert_rises_to_and_falls_to_zero(heads, 5e-3, epochs=3)
+    assert len(whole.trainable) == len(whole.model.weights) - 2 * 112  # moving mean and variance
+    assert_rises_to_and_falls_to_zero(whole, 5e-4, epochs=2)
+    assert isinstance(whole.model.optimizer, common.Muon)
+    model = whole.model
+    assert f"Begins with {path}: all but the 7 heads, which are new\n" in capsys.readouterr().out
     ((kernel, bias), *_) = open_u2net(str(path), "lite")
     (first, *_) = layers_of(model, keras.layers.Conv2D)
     for found, wanted in zip(first.get_weights(), (kernel, bias), strict=True):
@@ -373,18 +383,49 @@ def test_u2net_begins_with_a_file_and_the_statistics_of_the_pictures(
     np.testing.assert_allclose(norm.moving_mean, wanted, atol=1e-4)
 
 
-@pytest.mark.parametrize(("rate", "is_told"), [(2e-3, False), (2.1e-3, True)])
-def test_a_rate_at_which_published_weights_are_forgotten_is_told(
-    monkeypatch, capsys, rate, is_told
-):
+@pytest.mark.parametrize("self_attention", [False, True])
+def test_what_the_published_file_does_not_have_begins_anew(monkeypatch, capsys, self_attention):
     for name in ("put_u2net", "open_u2net", "unfold"):
         monkeypatch.setattr(published_u2net, name, lambda *_: None)
-    flags = {"variant": "lite", "learning_rate": rate, "self_attention": is_told}
-    flags = SimpleNamespace(pretrained="published", **flags)
-    published_u2net.begin_with_u2net(None, flags, SimpleNamespace(train=None))
+    model = u2net.build_model(variant="lite", self_attention=self_attention)
+    flags = SimpleNamespace(pretrained="published", variant="lite", self_attention=self_attention)
+    new = published_u2net.begin_with_u2net(model, flags, SimpleNamespace(train=None))
+    others = {"positions", "attention_norm", "attention"} if self_attention else set()
+    assert {layer.name for layer in new} == HEADS | others
     told = capsys.readouterr().out
-    assert ("forgets less" in told) == is_told
-    assert ("all but the 7 heads and self-attention, which are new" in told) == is_told
+    assert ("all but the 7 heads and self-attention, which are new" in told) == self_attention
+
+
+@pytest.mark.slow
+@with_folded
+def test_new_heads_learn_first_and_the_rest_stays_as_it_is_until_then(
+    folded, monkeypatch, tmp_path, pets
+):
+    _, path = folded
+    kept = []
+
+    class Keep(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            kept.append([weight.numpy() for weight in self.model.weights])
+
+        on_train_end = on_train_begin
+
+    monkeypatch.setattr(common.Run, "callbacks", property(lambda run: [Keep()]), raising=False)
+    monkeypatch.setattr(common.Run, "__init__", lambda *_: None)
+    monkeypatch.setattr(common, "finish", lambda run, model, attention: kept.append(model))
+    flags = ["--data-dir", str(pets), "--runs-dir", str(tmp_path), *SMALL, "--variant", "lite"]
+    flags += ["--pretrained", str(path), "--head-epochs", "1", "--epochs", "1"]
+    monkeypatch.setattr("sys.argv", ["U2Net-keras.py", *flags])
+    u2net.main()
+    before, heads, same, after, model = kept
+    for weight, *values in zip(model.weights, before, heads, same, after, strict=True):
+        is_head = weight.path.split("/")[0] in HEADS
+        by_heads, between, by_all = (
+            not np.array_equal(*some) for some in itertools.pairwise(values)
+        )
+        assert (by_heads, between) == (is_head, False), weight.path
+        # Batch normalization takes its convolution's bias back, so that hardly has a gradient.
+        assert by_all or weight.path.endswith("bias"), weight.path
 
 
 @pytest.mark.slow

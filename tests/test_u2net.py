@@ -166,17 +166,16 @@ def test_every_weight_gets_a_gradient(attending):
         assert np.abs(gradient).max() > 0, weight.path
 
 
-def test_loss_is_the_weighted_sum_of_fused_and_sides_of_which_each_picture_has_its_own(monkeypatch):
+def test_loss_is_the_sum_of_fused_and_sides_of_which_each_picture_has_its_own(monkeypatch):
     masks, guesses = random_batch(outputs=7)
     masks[0, :9] = common.VOID
     each = [np.array(common.segmentation_loss(masks, guess)) for guess in guesses]
     made = []
     one_hot = common.one_hot
     monkeypatch.setattr(common, "one_hot", lambda *given: made.append(0) or one_hot(*given))
-    for side_weight in (0.0, 0.5):
-        loss = u2net.deep_supervision(masks, np.concatenate(guesses, axis=-1), side_weight)
-        np.testing.assert_allclose(loss, each[0] + side_weight * sum(each[1:]), rtol=1e-5)
-    assert len(made) == 2  # one for all seven outputs
+    loss = u2net.deep_supervision(masks, np.concatenate(guesses, axis=-1))
+    np.testing.assert_allclose(loss, sum(each), rtol=1e-5)
+    assert len(made) == 1  # for all seven outputs
 
 
 @pytest.mark.parametrize("depth", [7, 4, "4F"])
@@ -197,14 +196,14 @@ def test_the_r_of_rsu_is_a_residual(depth):
 
 @pytest.mark.slow
 def test_main_trains_all_seven_outputs_and_keeps_the_best_by_the_fused_one(monkeypatch, pets):
-    flags = ["--side-weight", "0.5", "--epochs", "5", "--learning-rate", "0.01"]
+    flags = ["--epochs", "5", "--learning-rate", "0.01"]
     left = without_training(monkeypatch, pets, "u2net", *flags)
     (fit,) = left.fits
     model, attention = left.finished
     mask, guesses = random_batch(outputs=7)
     each = [float(np.mean(common.segmentation_loss(mask, guess))) for guess in guesses]
     loss, metrics = loss_and_metrics(fit.model, mask, np.concatenate(guesses, axis=-1))
-    assert loss == pytest.approx(each[0] + 0.5 * sum(each[1:]), rel=1e-5)
+    assert loss == pytest.approx(sum(each), rel=1e-5)
     assert metrics["mean_iou"] == pytest.approx(mean_iou_of(mask, guesses[0]))
     images, _ = next(iter(fit.batches))
     joined = np.concatenate(model(images), axis=-1)

@@ -46,6 +46,8 @@ SHARED_LIMITS = {
     "epochs": range(1, 100_001),
     "patience": range(10_001),
     "learning_rate": (1e-8, 1.0),
+    "fine_tune_learning_rate": (1e-8, 1.0),
+    "head_epochs": range(100_001),
     "augmentation": (0.0, 2.0),
     "dropout": (0.0, 0.95),
     "batch_norm_momentum": (0.0, 0.999),

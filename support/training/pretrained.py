@@ -84,11 +84,14 @@ def begin_with_run(model, pretrained, class_names):
         pretrained: str, the folder of a run or its `model.keras`. "none" changes nothing.
         class_names: of the classes that are to be trained.
 
+    Returns:
+        list of the layers that begin anew, beside others that do not.
+
     Raises:
         UserError: it is no run, or the run of another network or width.
     """
     if pretrained == "none":
-        return
+        return []
     if not is_run(pretrained):
         raise UserError(f"--pretrained {pretrained} is neither none nor the folder of a run")
     earlier, facts = load_model(model_path(pretrained))
@@ -100,11 +103,11 @@ def begin_with_run(model, pretrained, class_names):
     anew = []
     for key, layer in new.items():
         if key not in old:  # of more classes FCN's upsampling has more layers
-            anew.append(layer.name)
+            anew.append(layer)
             continue
         shapes = [[tuple(weight.shape) for weight in some.weights] for some in (old[key], layer)]
         if _puts_out_classes(layer.name) and (shapes[0] != shapes[1] or names != [*class_names]):
-            anew.append(layer.name)
+            anew.append(layer)
         elif shapes[0] != shapes[1]:
             raise UserError(
                 f"--pretrained {pretrained} is of another width: its {layer.name} is "
@@ -113,8 +116,9 @@ def begin_with_run(model, pretrained, class_names):
         else:
             layer.set_weights(old[key].get_weights())
     finalize(model)
-    others = f"; anew, for other classes: {', '.join(sorted(anew))}" if anew else ""
-    print(f"Begins with {pretrained}{others}")
+    names = ", ".join(sorted(layer.name for layer in anew))
+    print(f"Begins with {pretrained}" + (f"; anew, for other classes: {names}" if anew else ""))
+    return anew
 
 
 def _puts_out_classes(name):

@@ -25,8 +25,8 @@ _FILES = {  # by variant: the name of the file, and its MD5
     "full": ("u2net.onnx", "60024c5c889badc19c04ad937298a77b"),
     "lite": ("u2netp.onnx", "8e83ca70e441ab06c318d82300c84806"),
 }
-_HIGHEST_RATE = 2e-3  # 5e-3, which is best from nothing, scored 0.04 less
 _HEADS = 7  # convolutions that put out scores, the last ones of a U2-Net
+_NEW = ("scores", "positions", "attention")  # layers that its file does not have
 
 
 def is_normalized(pretrained):
@@ -42,18 +42,19 @@ def begin_with_u2net(model, flags, data):
         flags: Namespace with `pretrained`: "none", "published", an ONNX file or a run; `variant`.
         data: `Data` to train on.
 
+    Returns:
+        list of the layers that begin anew, beside others that do not.
+
     Raises:
         UserError: they cannot be had, or are of another network.
     """
-    if is_run(flags.pretrained):
-        begin_with_run(model, flags.pretrained, data.class_names)
-    elif flags.pretrained != "none":
-        put_u2net(model, open_u2net(flags.pretrained, flags.variant), flags.pretrained)
-        unfold(model, data.train)
-        new = f"the {_HEADS} heads" + " and self-attention" * flags.self_attention
-        print(f"Begins with {flags.pretrained}: all but {new}, which are new")
-        if flags.learning_rate > _HIGHEST_RATE:
-            print(f"With --learning-rate {_HIGHEST_RATE:g} it forgets less: see docs/results.md")
+    if flags.pretrained == "none" or is_run(flags.pretrained):
+        return begin_with_run(model, flags.pretrained, data.class_names)
+    put_u2net(model, open_u2net(flags.pretrained, flags.variant), flags.pretrained)
+    unfold(model, data.train)
+    new = f"the {_HEADS} heads" + " and self-attention" * flags.self_attention
+    print(f"Begins with {flags.pretrained}: all but {new}, which are new")
+    return [layer for layer in model.layers if layer.name.startswith(_NEW)]
 
 
 def open_u2net(pretrained, variant):
@@ -180,7 +181,12 @@ def unfold(model, pictures):
 
 
 def use_published(build_model, flags):
-    """Write the published U2-Net, made by `build_model`, and let `flags.model` name its file."""
+    """Write the published U2-Net, made by `build_model`, and let `flags.model` name its file.
+
+    Where a trained model is asked for, and `flags.pretrained` names the published one.
+    """
+    if flags.pretrained == "none" or not (flags.predict or flags.export):
+        return
     options = {"self_attention": False, "normalize_input": True}  # whatever the script's constants
     model = build_model(variant=flags.variant, num_classes=2, **options)
     put_u2net(model, open_u2net(flags.pretrained, flags.variant), flags.pretrained, with_heads=True)
