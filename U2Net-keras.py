@@ -16,9 +16,9 @@ block, so that even the first stage sees far beyond a 3x3 neighbourhood at full 
 output is added to its input, as in a residual network. Depth falls with resolution; where pictures
 are too small to halve, RSU-4F dilates its convolutions instead.
 
-*Deep supervision*: six stages each predict a side output of their own, a 1x1 convolution fuses
-them, and the loss looks at all seven. `--self-attention`, which the paper does not have, lets each
-position of En_4's features, at 1/8 of the size, gather from all others. `--help` lists all flags.
+*Deep supervision*: the loss looks at six side outputs and at what a 1x1 convolution makes of them.
+Pretrained weights are frozen while new heads learn; then all learns. With `--self-attention`, which
+is not in the paper, each position of En_4, at 1/8 of the size, gathers from all others.
 """
 
 import common  # first: it quiets TensorFlow's import
@@ -35,14 +35,14 @@ FIT = "resize"  # resize squeezes a picture into that square; tiles cuts squares
 BATCH_SIZE = 8  # pictures per step
 PRECISION = "auto"  # auto: mixed where it is faster; or float32, mixed_bfloat16, mixed_float16
 SEED = 1  # same seed, same result
-EPOCHS = 20  # passes over the training pictures
-HEAD_EPOCHS = 3  # before them, with pretrained weights: only layers that have none learn
-PATIENCE = 0  # stop after so many epochs without a better validation mean IoU; 0 never stops
+EPOCHS = 20  # passes over the training pictures in which all layers learn
+HEAD_EPOCHS = 3  # passes before those, with pretrained weights: only new layers learn
+PATIENCE = 0  # stop a stage after so many epochs without a better validation mean IoU; 0 never
 VARIANT = "full"  # full (44 million weights) or lite (1.1 million), the paper's U2-Net-dagger
 PRETRAINED = "none"  # weights to begin with: none, published, or a path: u2net.onnx, or a run
 SELF_ATTENTION = False  # relate the features of all positions at 1/8 of the size
-LEARNING_RATE = 5e-3  # peak of the cosine schedule, of all that begins with random weights
-FINE_TUNE_LEARNING_RATE = 5e-4  # the same, of all the network from pretrained weights
+LEARNING_RATE = 5e-3  # peak of the cosine schedule, for layers that begin with random weights
+FINE_TUNE_LEARNING_RATE = 5e-4  # its peak when all layers learn from pretrained weights
 AUGMENTATION = 0.5  # strength of the random changes to training pictures; 0 for none
 BATCH_NORM_MOMENTUM = 0.9  # of its averages, which lag behind where an epoch has few steps
 
@@ -176,13 +176,13 @@ def deep_supervision(y_true, logits):
     """Equation 1: masks (N, H, W, 1), logits of all outputs (N, H, W, 7 * classes) to loss (N,)."""
     outputs = ops.split(logits, 7, axis=-1)
     truth = common.one_hot(y_true, outputs[0].shape[-1])
-    return sum(common.segmentation_loss(truth, output) for output in outputs)  # all weigh 1
+    return sum(common.segmentation_loss(truth, output) for output in outputs)  # each weighs 1
 
 
 def main():
     limits = {"image_size": range(64, 2049, 32), "variant": [*_ENCODER]}
     flags = common.parse_flags(globals(), limits)
-    published_u2net.use_published(build_model, flags)  # if --pretrained goes with one of these:
+    published_u2net.use_published(build_model, flags)  # if --pretrained names it
     if common.use_trained_model("u2net", flags):  # for --predict and --export
         return
     common.set_up(flags)
@@ -194,19 +194,19 @@ def main():
         batch_norm_momentum=flags.batch_norm_momentum,
         normalize_input=published_u2net.is_normalized(flags.pretrained),
     )
-    new = published_u2net.begin_with_u2net(model, flags, data)  # layers without pretrained weights
+    new = published_u2net.begin_with_u2net(model, flags, data)  # layers that have none of them
     joined = layers.Concatenate(dtype="float32")(model.outputs)  # they have one truth
     trained = keras.Model(model.input, joined, name=model.name)
     run = common.Run("u2net", flags, data)
-    peak = flags.learning_rate if flags.pretrained == "none" else flags.fine_tune_learning_rate
-    stages = [(model.layers, flags.epochs, peak, common.Muon)]
-    if new and flags.head_epochs:  # the rest is frozen: it would forget for heads that know nothing
+    rate = flags.learning_rate if flags.pretrained == "none" else flags.fine_tune_learning_rate
+    stages = [(model.layers, flags.epochs, rate, common.Muon)]
+    if new and flags.head_epochs:  # the rest frozen: gradients of random heads would spoil it
         stages.insert(0, (new, flags.head_epochs, flags.learning_rate, keras.optimizers.Adam))
-    for learning, epochs, peak, optimizer in stages:
+    for trainable, epochs, rate, optimizer in stages:
         for layer in model.layers:
-            layer.trainable = layer in learning
+            layer.trainable = layer in trainable
         trained.compile(
-            optimizer=optimizer(common.warmup_cosine(peak, len(data.train) * epochs)),
+            optimizer=optimizer(common.warmup_cosine(rate, len(data.train) * epochs)),
             loss=deep_supervision,
             metrics=[common.mean_iou(len(data.class_names))],
         )

@@ -278,6 +278,7 @@ def without_training(monkeypatch, pets, network, *more):
         optimizer.iterations.assign(0)
         assert options["callbacks"] is Run.callbacks
         fit = SimpleNamespace(model=model, batches=batches, epochs=options["epochs"], rates=rates)
+        fit.optimizer = optimizer
         fit.validation = options["validation_data"]
         fit.trainable = [weight.path for weight in model.trainable_weights]
         left.fits.append(fit)

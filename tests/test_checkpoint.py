@@ -41,10 +41,11 @@ def train(folder, stages, die_after=None, patience=0, learning_rate=0.05):
 
     checkpoint = Checkpoint(folder, "accuracy", patience)
     death, model = Death(), tiny_model()
-    for epochs in stages:
+    for number, epochs in enumerate(stages):
+        model.layers[1].trainable = number > 0  # as a pretrained encoder
         schedule = common.warmup_cosine(learning_rate, epochs)
         model.compile(
-            keras.optimizers.Adam(schedule),
+            (keras.optimizers.SGD if number else keras.optimizers.Adam)(schedule),
             "sparse_categorical_crossentropy",
             metrics=["accuracy"],
             run_eagerly=True,

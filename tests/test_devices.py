@@ -127,7 +127,7 @@ def test_a_mixed_network_ends_in_float32_and_is_saved_as_such(script, precision,
 
 def test_mixed_float16_comes_with_loss_scaling(monkeypatch, pets):
     (fit,) = without_training(monkeypatch, pets, "unet", "--precision", "mixed_float16").fits
-    assert isinstance(fit.model.optimizer, keras.optimizers.LossScaleOptimizer)
+    assert isinstance(fit.optimizer, keras.optimizers.LossScaleOptimizer)
     mask, (guess,) = random_batch()
     assert fit.model.compute_loss(y=mask, y_pred=guess).dtype == "float32"
 

@@ -298,7 +298,7 @@ def test_main_trains_the_decoder_first_and_then_all_of_it(monkeypatch, pets, wei
     }
     assert_rises_to_and_falls_to_zero(decoder, 0.01, epochs=3)
     assert_rises_to_and_falls_to_zero(all_of_it, 0.002, epochs=5)
-    assert isinstance(model.optimizer, keras.optimizers.Adam)
+    assert {type(fit.optimizer) for fit in left.fits} == {keras.optimizers.Adam}
     assert left.finished == (model, None)
     assert left.run.network == "fcn"
     mask, (guess,) = random_batch()
@@ -317,7 +317,7 @@ def test_main_builds_what_flags_and_data_ask_for_and_from_nothing_it_learns_with
     fits = without_training(monkeypatch, pets, "fcn", *flags).fits
     fit = fits[0]
     model = fit.model
-    assert {type(fit.model.optimizer) for fit in fits} == {common.Muon}
+    assert {type(fit.optimizer) for fit in fits} == {common.Muon}
     encoder = {weight.path for one in encoder_layers(model) for weight in one.trainable_weights}
     assert all(encoder <= set(fit.trainable) for fit in fits)
     # Any sides, whatever it trains on.

@@ -32,8 +32,8 @@ pytestmark = pytest.mark.slow
 def test_killed_at_random_and_started_again_it_ends_as_undisturbed(run, pets, tmp_path):
     """kill -9 in the second epoch, which is a stage of its own, and while it evaluates.
 
-    The network of two stages, with dropout, batch normalization and Muon: the others share all that
-    goes on. That two runs of the same seed are the same, bit for bit, is shown by the way.
+    Two stages, with dropout, batch normalization and Muon: the others share all that goes on. That
+    two runs of the same seed are the same, bit for bit, is shown by the way.
     """
     script, flags = NETWORKS[run.network]
     arguments = [script, "--data-dir", pets, *SMALL, *flags]

@@ -323,8 +323,10 @@ def test_a_run_of_another_network_or_width_is_refused(earlier, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", NETWORKS)
-def test_each_script_goes_on_from_a_run(monkeypatch, tmp_path, capsys, pets, network):
+@pytest.mark.parametrize(
+    ("network", "third"), [*((network, "border") for network in NETWORKS), ("u2net", "outline")]
+)
+def test_each_script_goes_on_from_a_run(monkeypatch, tmp_path, capsys, pets, network, third):
     options = {
         "unet": {"base_filters": 4},
         "u2net": {"variant": "lite", "self_attention": True},
@@ -332,26 +334,32 @@ def test_each_script_goes_on_from_a_run(monkeypatch, tmp_path, capsys, pets, net
     }
     earlier = importlib.import_module(NETWORKS[network][0]).build_model(**options[network])
     draw_weights(earlier)
-    names = [{"name": name, "color": "#000000"} for name in ("pet", "background", "border")]
+    names = [{"name": name, "color": "#000000"} for name in ("pet", "background", third)]
     whole = keras.Model(earlier.input, keras.layers.Softmax()(earlier.outputs[0]))
     facts = {"image_size": 64, "fit": "resize", "classes": names, "value_range": None}
     save_model(whole, facts, tmp_path / "model.keras")
-    first, *others = without_training(
-        monkeypatch, pets, network, "--pretrained", str(tmp_path)
-    ).fits
+    left = without_training(monkeypatch, pets, network, "--pretrained", str(tmp_path))
+    first, *others = left.fits
     model = first.model
-    assert f"Begins with {tmp_path}\n" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"Begins with {tmp_path}" + ("\n" if third == "border" else "; anew, for") in told
     if network == "fcn":  # which is no longer random, so that its encoder stays for a stage
         (second,) = others
         encoder = {weight.path for weight in model.get_layer("vgg16").weights}
         assert not encoder & {*first.trainable}
         assert encoder & {*second.trainable}
-        assert isinstance(second.model.optimizer, keras.optimizers.Adam)
-    if network == "u2net":  # nothing is new, so all of it learns, gently
-        assert not others
-        assert_rises_to_and_falls_to_zero(first, 5e-4, epochs=2)
+        assert isinstance(second.optimizer, keras.optimizers.Adam)
+    anew = set() if third == "border" else HEADS
+    if network == "u2net":
+        whole = first
+        if anew:
+            (whole,) = others
+            assert {name.split("/")[0] for name in first.trainable} == anew
+            assert_rises_to_and_falls_to_zero(first, 5e-3, epochs=3)
+        assert_rises_to_and_falls_to_zero(whole, 5e-4, epochs=2)
+        assert whole is left.fits[-1]
     for found, wanted in zip(model.weights, earlier.weights, strict=True):
-        if "seed" not in wanted.path:
+        if "seed" not in wanted.path and wanted.path.split("/")[0] not in anew:
             np.testing.assert_array_equal(found, wanted)
 
 
@@ -368,7 +376,10 @@ def test_u2net_begins_with_a_file_and_the_statistics_of_the_pictures(
     assert_rises_to_and_falls_to_zero(heads, 5e-3, epochs=3)
     assert len(whole.trainable) == len(whole.model.weights) - 2 * 112  # moving mean and variance
     assert_rises_to_and_falls_to_zero(whole, 5e-4, epochs=2)
-    assert isinstance(whole.model.optimizer, common.Muon)
+    assert isinstance(heads.optimizer, keras.optimizers.Adam)
+    assert isinstance(whole.optimizer, common.Muon)
+    (alone,) = without_training(monkeypatch, pets, "u2net", *given, "--head-epochs", "0").fits
+    assert_rises_to_and_falls_to_zero(alone, 5e-4, epochs=2)
     model = whole.model
     assert f"Begins with {path}: all but the 7 heads, which are new\n" in capsys.readouterr().out
     ((kernel, bias), *_) = open_u2net(str(path), "lite")

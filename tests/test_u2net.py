@@ -209,7 +209,7 @@ def test_main_trains_all_seven_outputs_and_keeps_the_best_by_the_fused_one(monke
     joined = np.concatenate(model(images), axis=-1)
     np.testing.assert_allclose(fit.model(images), joined, rtol=1e-5, atol=1e-5)
     assert_rises_to_and_falls_to_zero(fit, 0.01, epochs=5)
-    assert isinstance(fit.model.optimizer, common.Muon)
+    assert isinstance(fit.optimizer, common.Muon)
     assert left.run.network == "u2net"
     assert attention is model.get_layer("attention").output[1]
 

@@ -111,7 +111,7 @@ def test_main_trains_what_the_flags_ask_for(monkeypatch, pets):
     assert [one.rate for one in made[kinds.Dropout]] == [0.25]
     assert {one.momentum for one in made[kinds.BatchNormalization]} == {0.7}
     assert_rises_to_and_falls_to_zero(fit, 0.01, epochs=5)
-    assert isinstance(fit.model.optimizer, common.Muon)
+    assert isinstance(fit.optimizer, common.Muon)
     assert len(fit.trainable) == len(fit.model.trainable_weights) > 0
     assert left.run.network == "unet"
     assert left.finished == (fit.model, None)

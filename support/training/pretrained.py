@@ -85,7 +85,7 @@ def begin_with_run(model, pretrained, class_names):
         class_names: of the classes that are to be trained.
 
     Returns:
-        list of the layers that begin anew, beside others that do not.
+        list of the layers that get none of them; empty for "none".
 
     Raises:
         UserError: it is no run, or the run of another network or width.

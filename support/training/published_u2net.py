@@ -26,7 +26,7 @@ _FILES = {  # by variant: the name of the file, and its MD5
     "lite": ("u2netp.onnx", "8e83ca70e441ab06c318d82300c84806"),
 }
 _HEADS = 7  # convolutions that put out scores, the last ones of a U2-Net
-_NEW = ("scores", "positions", "attention")  # layers that its file does not have
+_NEW = ("scores", "positions", "attention")  # how the names of layers begin that get no weights
 
 
 def is_normalized(pretrained):
@@ -43,7 +43,7 @@ def begin_with_u2net(model, flags, data):
         data: `Data` to train on.
 
     Returns:
-        list of the layers that begin anew, beside others that do not.
+        list of the layers that get none of them; empty for "none".
 
     Raises:
         UserError: they cannot be had, or are of another network.
@@ -183,7 +183,7 @@ def unfold(model, pictures):
 def use_published(build_model, flags):
     """Write the published U2-Net, made by `build_model`, and let `flags.model` name its file.
 
-    Where a trained model is asked for, and `flags.pretrained` names the published one.
+    Does nothing unless --predict or --export goes with --pretrained.
     """
     if flags.pretrained == "none" or not (flags.predict or flags.export):
         return
