@@ -182,7 +182,7 @@ def deep_supervision(y_true, logits):
 def main():
     limits = {"image_size": range(64, 2049, 32), "variant": [*_ENCODER]}
     flags = common.parse_flags(globals(), limits)
-    published_u2net.use_published(build_model, flags)  # if --pretrained names it
+    published_u2net.use_published(build_model, flags)  # if a photo is to be labelled with it
     if common.use_trained_model("u2net", flags):  # for --predict and --export
         return
     common.set_up(flags)
@@ -194,7 +194,7 @@ def main():
         batch_norm_momentum=flags.batch_norm_momentum,
         normalize_input=published_u2net.is_normalized(flags.pretrained),
     )
-    new = published_u2net.begin_with_u2net(model, flags, data)  # layers that have none of them
+    new = published_u2net.begin_with_u2net(model, flags, data)  # layers it has no weights for
     joined = layers.Concatenate(dtype="float32")(model.outputs)  # they have one truth
     trained = keras.Model(model.input, joined, name=model.name)
     run = common.Run("u2net", flags, data)
