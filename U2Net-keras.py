@@ -182,7 +182,7 @@ def deep_supervision(y_true, logits):
 def main():
     limits = {"image_size": range(64, 2049, 32), "variant": [*_ENCODER]}
     flags = common.parse_flags(globals(), limits)
-    published_u2net.use_published(build_model, flags)  # if a photo is to be labelled with it
+    published_u2net.use_published(build_model, flags)  # if --pretrained is the model to use
     if common.use_trained_model("u2net", flags):  # for --predict and --export
         return
     common.set_up(flags)
