@@ -4,6 +4,7 @@
     python benchmarks/measure.py pipeline   pictures a second: prepared, and augmented after that
     python benchmarks/measure.py growth     a step by size, batch and width
     python benchmarks/measure.py startup    from the shell to the end of the first step
+    python benchmarks/measure.py precision  a step in float32 and in bfloat16
     python benchmarks/measure.py folded     seconds a photo, with batch normalization and without
 
 `--json FILE` keeps the figures, `--plot FILE` draws them. Two machines of one kind may differ by
@@ -260,6 +261,25 @@ def growth(flags):
     return rows
 
 
+# --- precision --------------------------------------------------------------------------------
+
+
+def precision(flags):
+    """Rows of each network's step in float32 and in bfloat16; weights are float32 in both."""
+    rows = []
+    for name in flags.only:
+        steps = {}
+        for dtype in ("float32", "mixed_bfloat16"):
+            devices.choose_precision(dtype)
+            model = NETWORKS[name](flags.image_size)
+            steps[f"{dtype}, s"] = training_step(model, flags.image_size, flags.batch_size)
+        seconds = measure_in_turn(steps, flags.rounds)
+        ratio = seconds["mixed_bfloat16, s"] / seconds["float32, s"]
+        rows.append({"network": name, **seconds, "ratio": ratio})
+        keras.backend.clear_session()
+    return rows
+
+
 # --- folded -----------------------------------------------------------------------------------
 
 
@@ -390,7 +410,8 @@ def plot(path, title, rows):
 def main():
     tf.get_logger().setLevel("ERROR")  # each bare convolution is a function of its own, on purpose
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("what", choices=["share", "pipeline", "growth", "startup", "folded"])
+    what = ["share", "pipeline", "growth", "startup", "precision", "folded"]
+    parser.add_argument("what", choices=what)
     parser.add_argument("--only", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--dataset", default="synthetic")
     parser.add_argument("--data-dir", default="~/tensorflow_datasets")

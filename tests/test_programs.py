@@ -255,6 +255,25 @@ def test_the_benchmark_of_growth_has_a_row_a_value(monkeypatch):
     assert all(0 <= row["step, s"] < 1 for row in rows)
 
 
+def test_the_benchmark_of_precision_computes_in_both(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    measure = importlib.import_module("measure")
+    computed = []
+
+    def step(model, *_):
+        computed.append({one.compute_dtype for one in model.layers if "conv" in one.name})
+        return lambda: None
+
+    monkeypatch.setattr(measure, "training_step", step)
+    flags = argparse.Namespace(only=["unet, 32 filters"], image_size=32, batch_size=1, rounds=3)
+    try:
+        (row,) = measure.precision(flags)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert computed == [{"float32"}, {"bfloat16"}]
+    assert row["ratio"] == row["mixed_bfloat16, s"] / row["float32, s"]
+
+
 # A script runs as if TensorFlow were not installed.
 WITHOUT_TENSORFLOW = """
 import runpy, sys

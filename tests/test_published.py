@@ -186,7 +186,7 @@ def test_a_file_of_another_network_is_refused(folded, tmp_path):
     short = onnx.load(path)
     del short.graph.node[100:]
     onnx.save(short, tmp_path / "short.onnx")
-    with pytest.raises(UserError, match="has 100 convolutions, expected were 119"):
+    with pytest.raises(UserError, match="has 100 convolutions, not 119"):
         put_u2net(lite, open_u2net(str(tmp_path / "short.onnx"), "lite"), "short.onnx")
     (tmp_path / "broken.onnx").write_bytes(path.read_bytes()[:1000])
     with pytest.raises(UserError, match=r"broken.onnx: .*\nPut u2netp.onnx of rembg's release"):
@@ -460,6 +460,16 @@ def test_the_published_network_labels_a_photo_without_training(
     mask, photo = (Image.open(name) for name in ("predictions/one-mask.png", "one.png"))
     assert mask.size == photo.size
     assert set(np.unique(mask)) <= {0, 1}
+
+    # The folder that it left can be trained from as a run, and is the published network still.
+    model = u2net.build_model(variant="lite", normalize_input=True)
+    flags = SimpleNamespace(pretrained="runs/published/u2net-lite", self_attention=False)
+    pictures = tf.data.Dataset.from_tensors((IMAGES, IMAGES))
+    data = SimpleNamespace(train=pictures, class_names=("pet", "background", "border"))
+    new = published_u2net.begin_with_u2net(model, flags, data)
+    assert {layer.name for layer in new} == HEADS
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    assert all(np.any(norm.moving_mean) for norm in norms)
 
 
 def test_the_published_network_is_exported_and_not_the_newest_run(monkeypatch):

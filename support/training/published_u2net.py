@@ -49,12 +49,16 @@ def begin_with_u2net(model, flags, data):
         UserError: they cannot be had, or are of another network.
     """
     if flags.pretrained == "none" or is_run(flags.pretrained):
-        return begin_with_run(model, flags.pretrained, data.class_names)
-    put_u2net(model, open_u2net(flags.pretrained, flags.variant), flags.pretrained)
-    unfold(model, data.train)
-    new = f"the {_HEADS} heads" + " and self-attention" * flags.self_attention
-    print(f"Begins with {flags.pretrained}: all but {new}, which are new")
-    return [layer for layer in model.layers if layer.name.startswith(_NEW)]
+        new = begin_with_run(model, flags.pretrained, data.class_names)
+    else:
+        put_u2net(model, open_u2net(flags.pretrained, flags.variant), flags.pretrained)
+        heads = f"the {_HEADS} heads" + " and self-attention" * flags.self_attention
+        print(f"Begins with {flags.pretrained}: all but {heads}, which are new")
+        new = [layer for layer in model.layers if layer.name.startswith(_NEW)]
+    means = [norm.moving_mean for norm in _of_kind(model, layers.BatchNormalization)]
+    if flags.pretrained != "none" and not any(ops.any(mean) for mean in means):
+        unfold(model, data.train)  # also where --predict has written them as a run
+    return new
 
 
 def open_u2net(pretrained, variant):
@@ -117,18 +121,14 @@ def put_u2net(model, convolutions, pretrained, with_heads=False):
         UserError: they are of another network or variant.
     """
     own = sorted(_of_kind(model, layers.Conv2D), key=_creation)
-    shapes = [tuple(layer.kernel.shape) for layer in own]
-    found = [kernel.shape for kernel, _ in convolutions]
-    for number, (wanted, given) in enumerate(zip(shapes[:-_HEADS], found, strict=False)):
-        if wanted != given:
+    for number, (layer, (kernel, _)) in enumerate(zip(own[:-_HEADS], convolutions, strict=False)):
+        if layer.kernel.shape != kernel.shape:
             raise UserError(
                 f"--pretrained {pretrained} is of another network or --variant: convolution "
-                f"{number + 1} is {given}, expected was {wanted}"
+                f"{number + 1} is {kernel.shape}, expected was {layer.kernel.shape}"
             )
-    if len(found) != len(shapes):
-        raise UserError(
-            f"--pretrained {pretrained} has {len(found)} convolutions, expected were {len(shapes)}"
-        )
+    if (given := len(convolutions)) != len(own):
+        raise UserError(f"--pretrained {pretrained} has {given} convolutions, not {len(own)}")
     if with_heads:
         for number in range(-_HEADS, 0):
             kernel, bias = convolutions[number]
