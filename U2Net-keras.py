@@ -42,7 +42,7 @@ VARIANT = "full"  # full (44 million weights) or lite (1.1 million), the paper's
 PRETRAINED = "none"  # weights to begin with: none, published, or a path: u2net.onnx, or a run
 SELF_ATTENTION = False  # relate the features of all positions at 1/8 of the size
 LEARNING_RATE = 5e-3  # peak of the cosine schedule, for layers that begin with random weights
-FINE_TUNE_LEARNING_RATE = 5e-4  # its peak when all layers learn from pretrained weights
+FINE_TUNE_LEARNING_RATE = 2e-4  # its peak when all layers learn from pretrained weights
 AUGMENTATION = 0.5  # strength of the random changes to training pictures; 0 for none
 BATCH_NORM_MOMENTUM = 0.9  # of its averages, which lag behind where an epoch has few steps
 

@@ -355,7 +355,7 @@ DEFAULTS = {
     | {"FINE_TUNE_EPOCHS": 10, "DROPOUT": 0.5, "STRIDE": 8, "PRETRAINED": "imagenet"},
     "Unet-keras": {"LEARNING_RATE": 2e-2, "EPOCHS": 40, "DROPOUT": 0.3, "PRETRAINED": "none"},
     "U2Net-keras": {"LEARNING_RATE": 5e-3, "EPOCHS": 20, "HEAD_EPOCHS": 3, "VARIANT": "full"}
-    | {"FINE_TUNE_LEARNING_RATE": 5e-4, "PRETRAINED": "none"},
+    | {"FINE_TUNE_LEARNING_RATE": 2e-4, "PRETRAINED": "none"},
 }
 SHARED = {"DATASET": "oxford_iiit_pet", "IMAGE_SIZE": 128, "BATCH_SIZE": 8, "SEED": 1}
 SHARED |= {"AUGMENTATION": 0.5, "BATCH_NORM_MOMENTUM": 0.9, "FIT": "resize", "PRECISION": "auto"}
